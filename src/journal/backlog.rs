@@ -1,0 +1,243 @@
+//! The sealed segments that wait for ClickHouse, oldest first: what the writer hands to the loader.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::directory::Directory;
+use super::reader::{Item, SegmentReader};
+use crate::event::Timestamp;
+use crate::metrics::figures;
+
+/// What has become of a sealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentState {
+    /// To be sent as it is.
+    Whole,
+    /// A part of its rows may be stored already, under other tokens: sent row by row, less what is stored.
+    Parted,
+}
+
+/// A sealed segment. It stays as it is until it is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its place in the order.
+    pub number: u64,
+    /// How it has to be sent.
+    pub state: SegmentState,
+    /// Where it ends, in bytes from the start of its file.
+    pub bytes: u64,
+    /// When its first event came; for a segment found at start-up, when it was made.
+    pub oldest: Timestamp,
+    /// Found at start-up, or left behind by a failed write: it has to be [settled](Backlog::settle) before it is
+    /// sent.
+    pub unsettled: bool,
+}
+
+impl Segment {
+    /// The name of its file.
+    pub fn file_name(&self) -> String {
+        file_name(self.number, self.state)
+    }
+}
+
+pub(super) fn file_name(number: u64, state: SegmentState) -> String {
+    let ending = match state {
+        SegmentState::Whole => WHOLE,
+        SegmentState::Parted => PARTED,
+    };
+    format!("{number:016}.{ending}")
+}
+
+pub(super) fn parse_file_name(name: &str) -> Option<(u64, SegmentState)> {
+    let (number, ending) = name.split_once('.')?;
+    let state = match ending {
+        WHOLE => SegmentState::Whole,
+        PARTED => SegmentState::Parted,
+        _ => return None,
+    };
+    Some((number.parse().ok()?, state))
+}
+
+const WHOLE: &str = "segment";
+const PARTED: &str = "parted";
+const DAMAGED: &str = "damaged";
+
+/// The sealed segments and their files. Clones share them.
+#[derive(Clone)]
+pub struct Backlog(Arc<Shared>);
+
+struct Shared {
+    directory: Arc<dyn Directory>,
+    segments: Mutex<Segments>,
+    /// Bytes of all segments, the open one included.
+    bytes: AtomicU64,
+    sealed: Notify,
+    /// Told when a segment is gone: the writer may have waited for that.
+    relieved: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Segments {
+    waiting: BTreeMap<u64, Segment>,
+    loading: BTreeMap<u64, Segment>,
+}
+
+impl Backlog {
+    pub(super) fn new(directory: Arc<dyn Directory>, relieved: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self(Arc::new(Shared {
+            directory,
+            segments: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            sealed: Notify::new(),
+            relieved,
+        }))
+    }
+
+    fn segments(&self) -> MutexGuard<'_, Segments> {
+        self.0.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a segment over; its bytes are counted already.
+    pub(super) fn push(&self, segment: Segment) {
+        self.segments().waiting.insert(segment.number, segment);
+        self.0.sealed.notify_one();
+    }
+
+    pub(super) fn count_bytes(&self, more: u64) {
+        let bytes = self.0.bytes.fetch_add(more, Ordering::Relaxed) + more;
+        show_bytes(bytes);
+    }
+
+    pub(super) fn uncount_bytes(&self, less: u64) {
+        let bytes = self.0.bytes.fetch_sub(less, Ordering::Relaxed) - less;
+        show_bytes(bytes);
+    }
+
+    /// Bytes on disk of every segment, the open one included.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many sealed segments are not confirmed yet, those under way included.
+    pub fn len(&self) -> usize {
+        let segments = self.segments();
+        segments.waiting.len() + segments.loading.len()
+    }
+
+    /// Whether ClickHouse has confirmed everything that was sealed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When the oldest event came that ClickHouse has not confirmed.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let segments = self.segments();
+        segments.waiting.values().chain(segments.loading.values()).map(|segment| segment.oldest).min()
+    }
+
+    /// Takes the oldest waiting segment, once there is one. It counts as under way until it is
+    /// [given back](Self::give_back) or [deleted](Self::delete).
+    pub async fn take(&self) -> Segment {
+        loop {
+            let sealed = self.0.sealed.notified();
+            if let Some(segment) = self.try_take() {
+                return segment;
+            }
+            sealed.await;
+        }
+    }
+
+    fn try_take(&self) -> Option<Segment> {
+        let mut segments = self.segments();
+        let (number, segment) = segments.waiting.pop_first()?;
+        segments.loading.insert(number, segment.clone());
+        Some(segment)
+    }
+
+    /// Lets a segment wait again.
+    pub fn give_back(&self, segment: Segment) {
+        self.segments().loading.remove(&segment.number);
+        self.push(segment);
+    }
+
+    /// Opens a segment for reading; `None` when its head is damaged, see [`set_aside`](Self::set_aside).
+    pub fn read(&self, segment: &Segment) -> io::Result<Option<SegmentReader>> {
+        SegmentReader::open(self.0.directory.open(&segment.file_name())?, segment.bytes)
+    }
+
+    /// Makes an unsettled segment fit to be sent: what follows its last intact record is cut off, and what
+    /// stays is synced. Without the sync, a power cut after the load could take rows away, and the segment would
+    /// go out again under another token.
+    pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {
+        let mut end = reader.position();
+        loop {
+            match reader.next_item()? {
+                Item::Record(..) => {}
+                Item::Damage { .. } => continue,
+                Item::End { .. } => break,
+            }
+            end = reader.position();
+        }
+        if end < segment.bytes {
+            let torn = segment.bytes - end;
+            tracing::warn!(segment = segment.number, bytes = torn, "cut a torn tail off a segment");
+            figures().journal_bytes_dropped.increment(torn);
+            self.uncount_bytes(torn);
+            segment.bytes = end;
+        }
+        reader.file().cut(end)?;
+        reader.file().sync()?;
+        segment.unsettled = false;
+        Ok(())
+    }
+
+    /// Notes on disk that a part of the segment's rows may be stored under other tokens, before the first of them
+    /// is sent.
+    pub fn part(&self, segment: &mut Segment) -> io::Result<()> {
+        if segment.state == SegmentState::Parted {
+            return Ok(());
+        }
+        let parted = file_name(segment.number, SegmentState::Parted);
+        self.0.directory.rename(&segment.file_name(), &parted)?;
+        segment.state = SegmentState::Parted;
+        self.0.directory.sync()
+    }
+
+    /// Takes a segment out of the way whose head is damaged: it stays on disk for an operator to look at.
+    pub fn set_aside(&self, segment: &Segment) -> io::Result<()> {
+        let aside = format!("{:016}.{DAMAGED}", segment.number);
+        self.0.directory.rename(&segment.file_name(), &aside)?;
+        self.0.directory.sync()?;
+        tracing::error!(segment = segment.number, file = aside, "set a segment aside: its head is damaged");
+        figures().journal_bytes_dropped.increment(segment.bytes);
+        self.forget(segment);
+        Ok(())
+    }
+
+    /// Deletes a segment that ClickHouse has confirmed.
+    pub fn delete(&self, segment: &Segment) -> io::Result<()> {
+        match self.0.directory.remove(&segment.file_name()) {
+            // Removed by an earlier attempt, whose sync failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+        self.0.directory.sync()?;
+        self.forget(segment);
+        Ok(())
+    }
+
+    fn forget(&self, segment: &Segment) {
+        self.segments().loading.remove(&segment.number);
+        self.uncount_bytes(segment.bytes);
+        (self.0.relieved)();
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge of bytes needs no more than 53 bits")]
+fn show_bytes(bytes: u64) {
+    figures().journal_bytes.set(bytes as f64);
+}

@@ -1,0 +1,270 @@
+//! The journal: where an event becomes durable, and what stands between the world and ClickHouse.
+//!
+//! It promises that [`Journal::append`] answers `Ok` only after the records and everything needed to find them
+//! again are on disk, that whatever was so answered comes out of the [`Backlog`] until it is deleted there, after
+//! any crash, and that nothing damaged ever does.
+//!
+//! # On disk
+//!
+//! A directory of segment files, held by one process through a lock on the file `lock`:
+//!
+//! ```text
+//! 0000000000000007.segment   rows to be sent as they are
+//! 0000000000000006.parted    some of its rows may be stored already, under other tokens than the segment's
+//! 0000000000000002.damaged   its head is unreadable: left to an operator, never sent
+//! ```
+//!
+//! A segment is a head and records, each beginning at a multiple of 8 bytes, numbers little endian:
+//!
+//! ```text
+//! head     0  magic "WEIRSEG\x01"        record    0  magic "WREC"
+//!          8  number, u64                          4  CRC32C of bytes 8..48
+//!         16  id, u64, random                      8  id of the segment, u64
+//!         24  made at, i64 ms since 1970          16  sequence number, u64, from 0
+//!         32  length of the tables, u32           24  received at, i64 ms since 1970
+//!         36  CRC32C of 0..36 and the tables      32  length of the rows in bytes, u32
+//!         40  tables, each:                       36  number of rows, u32
+//!               tag u8, name length u8,           40  tag of their table, u8; 3 zero bytes
+//!               header length u32,                44  CRC32C of the rows
+//!               name, header                      48  rows, RowBinary
+//!             padding to 8                            padding to 8
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A record is acknowledged only after its bytes, the segment's head and the file's name are synced.
+//! 2. Bytes behind the last synced record are not part of the segment. A write or sync that failed is never tried
+//!    again on the same file: it is cut at the last synced record, sealed, and another one begun.
+//! 3. A sealed segment does not change. Its rows go out in one INSERT for each table, under a token made of the
+//!    segment's id, the table and the checksum of the bytes sent; so a second attempt is recognised as one.
+//! 4. A segment found at start-up is cut behind its last intact record and synced before anything of it is sent.
+//! 5. Before rows of a segment go out under any other token, its file is renamed to `.parted`, durably.
+//! 6. A file is deleted only after ClickHouse has confirmed all its rows, those that it refused included.
+//! 7. A record counts only if head and rows match their checksums and the head names this segment's random id; so
+//!    damage in one hides no other, and neither stale bytes nor a record forged inside an event is ever one.
+//! 8. A segment's events are of one UTC month: one partition, one atomic block.
+
+mod backlog;
+mod directory;
+mod format;
+mod gather;
+mod reader;
+mod record;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use self::backlog::parse_file_name;
+pub use self::backlog::{Backlog, Segment, SegmentState};
+pub use self::directory::{Directory, DiskDirectory, SegmentFile};
+use self::gather::Gather;
+pub use self::reader::{Item, SegmentReader};
+pub use self::record::{Entry, RecordHead, SegmentHead, TableHead};
+use self::writer::Writer;
+use crate::clock::Clock;
+use crate::event::Timestamp;
+use crate::metrics::figures;
+use crate::retry::Retry;
+
+/// When segments are sealed, and how much there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    /// Bytes of a segment at most, unless one request alone has more.
+    pub segment_bytes: u64,
+    /// Rows of a segment at most, unless one request alone has more.
+    pub segment_rows: u64,
+    /// A segment is sealed when it is this old, unless another one waits for ClickHouse.
+    pub segment_age: Duration,
+    /// Bytes on disk at which requests are refused.
+    pub max_bytes: u64,
+    /// Bytes that may wait in memory for the next group commit.
+    pub max_waiting_bytes: usize,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            segment_rows: 500_000,
+            segment_age: Duration::from_secs(1),
+            max_bytes: 10 * 1024 * 1024 * 1024,
+            max_waiting_bytes: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why records are not durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum JournalError {
+    /// The cap on the journal's size is reached.
+    #[error("the journal is full because ClickHouse has been away for too long")]
+    Full,
+    /// More is waiting for the disk than may wait.
+    #[error("more events are waiting to be written than memory is set aside for")]
+    Overloaded,
+    /// The disk failed or is full.
+    #[error("the journal's disk does not take events at the moment")]
+    Failed,
+    /// The collector is shutting down.
+    #[error("the collector is shutting down")]
+    Closed,
+}
+
+impl JournalError {
+    /// The stable code of this error.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Full => "journal_full",
+            Self::Overloaded => "journal_overloaded",
+            Self::Failed => "journal_failed",
+            Self::Closed => "shutting_down",
+        }
+    }
+
+    /// All of them pass.
+    pub const fn retry(self) -> Retry {
+        match self {
+            Self::Full => Retry::After(Duration::from_secs(30)),
+            Self::Failed => Retry::After(Duration::from_secs(5)),
+            Self::Overloaded | Self::Closed => Retry::After(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// The way into the journal. Clones share it.
+#[derive(Clone)]
+pub struct Journal(Arc<Shared>);
+
+struct Shared {
+    gather: Arc<Gather>,
+    backlog: Backlog,
+    max_bytes: u64,
+    healthy: Arc<AtomicBool>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Opens the journal in a directory: what is left there is in the backlog, and the writer's thread runs.
+    pub fn open(
+        directory: Arc<dyn Directory>,
+        settings: &JournalSettings,
+        clock: &Clock,
+    ) -> io::Result<Self> {
+        let gather = Arc::new(Gather::new(settings.max_waiting_bytes));
+        let nudged = gather.clone();
+        let backlog = Backlog::new(directory.clone(), Box::new(move || nudged.nudge()));
+        let next_number = recover(&*directory, &backlog)?;
+        let healthy = Arc::new(AtomicBool::new(true));
+        let writer = Writer {
+            gather: gather.clone(),
+            directory,
+            backlog: backlog.clone(),
+            settings: settings.clone(),
+            clock: clock.clone(),
+            healthy: healthy.clone(),
+            next_number,
+            open: None,
+        };
+        let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(|| writer.run())?;
+        let max_bytes = settings.max_bytes;
+        let writer = Mutex::new(Some(writer));
+        Ok(Self(Arc::new(Shared { gather, backlog, max_bytes, healthy, writer })))
+    }
+
+    /// Makes the entry's records durable. Dropping the future leaves them to be written all the same.
+    pub async fn append(&self, entry: &Entry) -> Result<(), JournalError> {
+        if entry.is_empty() {
+            return Ok(());
+        }
+        if self.is_full() {
+            return Err(JournalError::Full);
+        }
+        let heard = self.0.gather.add(entry)?;
+        heard.await.unwrap_or(Err(JournalError::Failed))
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.backlog.bytes() + self.0.gather.waiting() as u64 >= self.0.max_bytes
+    }
+
+    /// Whether the next request can be made durable, as far as the last one tells.
+    pub fn check(&self) -> Result<(), JournalError> {
+        if !self.0.healthy.load(Ordering::Relaxed) {
+            return Err(JournalError::Failed);
+        }
+        if self.is_full() {
+            return Err(JournalError::Full);
+        }
+        Ok(())
+    }
+
+    /// The sealed segments.
+    pub fn backlog(&self) -> &Backlog {
+        &self.0.backlog
+    }
+
+    /// Writes and seals what has been taken, and takes no more. Blocks until the writer is done.
+    pub fn close(&self) {
+        self.0.gather.close();
+        let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the journal's writer has panicked");
+        }
+    }
+}
+
+/// Puts every segment that is left into the backlog; gives the first number that is free.
+fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
+    let mut next_number = 1;
+    for (name, bytes) in directory.list()? {
+        let Some((number, state)) = parse_file_name(&name) else {
+            // A damaged segment set aside keeps its number.
+            if let Some(number) = name.split('.').next().and_then(|number| number.parse::<u64>().ok()) {
+                next_number = next_number.max(number + 1);
+            }
+            tracing::warn!(file = name, "left a file alone that is no segment to be sent");
+            continue;
+        };
+        next_number = next_number.max(number + 1);
+        let segment = Segment { number, state, bytes, oldest: Timestamp::EPOCH, unsettled: true };
+        backlog.count_bytes(bytes);
+        recover_segment(directory, backlog, segment)?;
+    }
+    directory.sync()?;
+    if !backlog.is_empty() {
+        tracing::info!(segments = backlog.len(), bytes = backlog.bytes(), "found segments to load");
+    }
+    Ok(next_number)
+}
+
+fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Segment) -> io::Result<()> {
+    let name = segment.file_name();
+    let Some(mut reader) = backlog.read(&segment)? else {
+        if reader::holds_records(&*directory.open(&name)?)? {
+            return backlog.set_aside(&segment);
+        }
+        // Torn while it was made, before it could take a record.
+        backlog.uncount_bytes(segment.bytes);
+        return directory.remove(&name);
+    };
+    segment.oldest = reader.head().created_at;
+    if let Item::End { bytes } = reader.next_item()? {
+        if bytes > 0 {
+            tracing::warn!(segment = segment.number, bytes, "removed a segment without an intact record");
+            figures().journal_bytes_dropped.increment(bytes);
+        }
+        backlog.uncount_bytes(segment.bytes);
+        return directory.remove(&name);
+    }
+    backlog.push(segment);
+    Ok(())
+}

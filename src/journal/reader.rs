@@ -1,0 +1,172 @@
+//! Reading a segment back, record by record, in bounded memory: every intact record comes out, whatever is damaged
+//! around it, and a damaged one never does.
+
+use std::io;
+
+use super::directory::SegmentFile;
+use super::record::{ALIGNMENT, LONGEST_HEAD, RecordHead, SegmentHead};
+
+/// Bytes read at once.
+const WINDOW: usize = 1024 * 1024;
+
+/// Reads one segment's file from its head on.
+pub struct SegmentReader {
+    file: Box<dyn SegmentFile>,
+    /// Where the segment ends, whatever the file holds behind it.
+    limit: u64,
+    head: SegmentHead,
+    /// Bytes of the file from `offset` on that are in memory.
+    window: Vec<u8>,
+    /// Where in the window reading goes on.
+    at: usize,
+    offset: u64,
+    next_sequence: u64,
+}
+
+/// What comes next in a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A record that is whole and unharmed.
+    Record(RecordHead, &'a [u8]),
+    /// Bytes that are no intact record, followed by one that is.
+    Damage {
+        /// How many bytes.
+        bytes: u64,
+        /// How many records are missing, as far as the neighbours' sequence numbers tell.
+        records: u64,
+    },
+    /// Nothing intact follows. `bytes` are left: none in a segment that was sealed in peace, some where a write was
+    /// torn or the tail is damaged.
+    End {
+        /// How many bytes.
+        bytes: u64,
+    },
+}
+
+impl SegmentReader {
+    /// Reads the head of a segment that is `limit` bytes long; `None` when it is torn or damaged, so that nothing
+    /// of the file can be trusted.
+    pub fn open(file: Box<dyn SegmentFile>, limit: u64) -> io::Result<Option<Self>> {
+        let mut start = vec![0; LONGEST_HEAD];
+        let mut length = 0;
+        while length < start.len() {
+            match file.read_at(&mut start[length..], length as u64)? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        let Some((head, offset)) = SegmentHead::decode(&start[..length]) else { return Ok(None) };
+        let window = Vec::new();
+        Ok(Some(Self { file, limit, head, window, at: 0, offset: offset as u64, next_sequence: 0 }))
+    }
+
+    /// What the segment says of itself.
+    pub fn head(&self) -> &SegmentHead {
+        &self.head
+    }
+
+    /// Where the next item begins, in bytes from the start of the file.
+    pub fn position(&self) -> u64 {
+        self.offset + self.at as u64
+    }
+
+    /// The file, for whoever has to cut it.
+    pub(super) fn file(&self) -> &dyn SegmentFile {
+        &*self.file
+    }
+
+    /// The next record, or what is in its place.
+    pub fn next_item(&mut self) -> io::Result<Item<'_>> {
+        let start = self.position();
+        let mut records_damaged = 0;
+        loop {
+            let Some(head) = self.seek_head()? else {
+                let bytes = self.position() - start;
+                return Ok(Item::End { bytes });
+            };
+            let here = self.position();
+            let length = head.length as usize;
+            self.fill(head.span())?;
+            let available = self.window.len() - self.at;
+            let body = self.window[self.at..].get(RecordHead::LENGTH..RecordHead::LENGTH + length);
+            if body.is_some_and(|rows| crc32c::crc32c(rows) == head.checksum) {
+                if here > start {
+                    let records = head.sequence.saturating_sub(self.next_sequence).max(records_damaged);
+                    self.next_sequence = head.sequence;
+                    return Ok(Item::Damage { bytes: here - start, records });
+                }
+                self.next_sequence = head.sequence + 1;
+                let rows = self.at + RecordHead::LENGTH..self.at + RecordHead::LENGTH + length;
+                self.at += head.span().min(available);
+                return Ok(Item::Record(head, &self.window[rows]));
+            }
+            // The head is sound but its rows are not. A later record may begin anywhere behind the head: where
+            // the rows are torn, their length points past it.
+            records_damaged += 1;
+            self.at += RecordHead::LENGTH.min(available);
+        }
+    }
+
+    /// Moves on to the next sound head of this segment that is not behind the last; `None` at the end of the file.
+    fn seek_head(&mut self) -> io::Result<Option<RecordHead>> {
+        loop {
+            self.fill(RecordHead::LENGTH)?;
+            let rest = &self.window[self.at..];
+            if rest.len() < RecordHead::LENGTH {
+                self.at = self.window.len();
+                return Ok(None);
+            }
+            match RecordHead::decode(rest) {
+                Some(head) if head.segment == self.head.id && head.sequence >= self.next_sequence => {
+                    return Ok(Some(head));
+                }
+                _ => self.at += ALIGNMENT,
+            }
+        }
+    }
+
+    /// Has `wanted` bytes from here on in the window, or as many as the file has.
+    fn fill(&mut self, wanted: usize) -> io::Result<()> {
+        if self.window.len() - self.at >= wanted {
+            return Ok(());
+        }
+        self.window.drain(..self.at);
+        self.offset += self.at as u64;
+        self.at = 0;
+        let target = wanted.max(WINDOW);
+        while self.window.len() < target {
+            let have = self.window.len();
+            let from = self.offset + have as u64;
+            // Never more at once than the window, so that a length that lies costs no memory.
+            let more = (target - have).min(WINDOW) as u64;
+            let more = more.min(self.limit.saturating_sub(from));
+            self.window.resize(have + usize::try_from(more).unwrap_or(WINDOW), 0);
+            let read = self.file.read_at(&mut self.window[have..], from)?;
+            self.window.truncate(have + read);
+            if read == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file without a readable head holds anything that looks like a record: then it is damaged, and not just
+/// torn before its first record was written.
+pub(super) fn holds_records(file: &dyn SegmentFile) -> io::Result<bool> {
+    let mut window = vec![0; WINDOW];
+    let mut offset = 0;
+    loop {
+        let read = file.read_at(&mut window, offset)?;
+        if read < RecordHead::LENGTH {
+            return Ok(false);
+        }
+        let last = read - RecordHead::LENGTH;
+        for at in (0..=last).step_by(ALIGNMENT) {
+            if RecordHead::decode(&window[at..read]).is_some() {
+                return Ok(true);
+            }
+        }
+        offset += (last / ALIGNMENT * ALIGNMENT + ALIGNMENT) as u64;
+    }
+}

@@ -1,0 +1,228 @@
+//! The writer: one thread that takes what has gathered, writes it once, syncs it once, and then answers all of it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::backlog::{Backlog, Segment, SegmentState, file_name};
+use super::directory::{Directory, SegmentFile};
+use super::gather::{Gather, Gathered, Waiter, Wake};
+use super::record::{SegmentHead, stamp};
+use super::{JournalError, JournalSettings};
+use crate::clock::Clock;
+use crate::event::Timestamp;
+use crate::metrics::figures;
+
+/// How long the writer waits before it tries a disk again that has failed.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Writer {
+    pub(super) gather: Arc<Gather>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) backlog: Backlog,
+    pub(super) settings: JournalSettings,
+    pub(super) clock: Clock,
+    /// Whether the disk took the last thing it was given.
+    pub(super) healthy: Arc<AtomicBool>,
+    pub(super) next_number: u64,
+    pub(super) open: Option<OpenSegment>,
+}
+
+pub(super) struct OpenSegment {
+    file: Box<dyn SegmentFile>,
+    head: SegmentHead,
+    /// Bytes that are durable; everything behind them is not part of the segment.
+    synced: u64,
+    rows: u64,
+    sequence: u64,
+    /// When its first event came.
+    oldest: Timestamp,
+    /// The UTC month of its events.
+    month: u32,
+    since: Instant,
+    /// A failed write could not be cut off.
+    unsettled: bool,
+}
+
+impl Writer {
+    /// Works until the journal is closed; then seals what is open.
+    pub(super) fn run(mut self) {
+        let mut gathered = Gathered::default();
+        loop {
+            let patience = self.patience();
+            match self.gather.take(&mut gathered, patience) {
+                Wake::Work => self.commit(&mut gathered),
+                Wake::Idle => {}
+                Wake::Closed => break,
+            }
+            if !self.healthy.load(Ordering::Relaxed) {
+                self.probe();
+            }
+            if self.is_due() {
+                self.seal();
+            }
+        }
+        self.seal();
+    }
+
+    /// How long the writer may wait for requests: until the open segment is due, or a failed disk is tried again.
+    fn patience(&self) -> Option<Duration> {
+        if !self.healthy.load(Ordering::Relaxed) {
+            return Some(PROBE_INTERVAL);
+        }
+        // With a segment waiting, age seals nothing; the backlog nudges us when it is gone.
+        let open = self.open.as_ref().filter(|_| self.backlog.is_empty())?;
+        Some(self.settings.segment_age.saturating_sub(open.since.elapsed()))
+    }
+
+    /// Whether the open segment is to be sealed for its age.
+    fn is_due(&self) -> bool {
+        let old = self.open.as_ref().is_some_and(|open| open.since.elapsed() >= self.settings.segment_age);
+        old && self.backlog.is_empty()
+    }
+
+    /// Makes everything gathered durable and answers it, one run of requests after the other: a run is as many as
+    /// go into the open segment.
+    fn commit(&mut self, gathered: &mut Gathered) {
+        let mut start = 0;
+        let mut waiters = gathered.waiters.drain(..).peekable();
+        while let Some(first) = waiters.next() {
+            let mut end = first.end;
+            let mut rows = u64::from(first.rows);
+            let month = first.received_at.month();
+            if !self.fits(end - start, rows, month) {
+                self.seal();
+            }
+            let oldest = first.received_at;
+            let mut run: Vec<Waiter> = vec![first];
+            while let Some(next) = waiters.next_if(|next| {
+                let more_rows = rows + u64::from(next.rows);
+                next.received_at.month() == month && self.fits(next.end - start, more_rows, month)
+            }) {
+                end = next.end;
+                rows += u64::from(next.rows);
+                run.push(next);
+            }
+            let begun = Instant::now();
+            let result = self.write(&mut gathered.bytes[start..end], rows, oldest);
+            figures().journal_sync_seconds.record(begun.elapsed());
+            let answer = match result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.fail(&error)),
+            };
+            for waiter in run {
+                // Whoever has gone away needs no answer.
+                let _ = waiter.answer.send(answer.clone());
+            }
+            start = end;
+        }
+    }
+
+    /// Whether this many bytes and rows more go into the open segment. An empty one takes anything, so that a
+    /// request larger than a segment has a place too.
+    fn fits(&self, bytes: usize, rows: u64, month: u32) -> bool {
+        let Some(open) = &self.open else {
+            return bytes as u64 <= self.settings.segment_bytes && rows <= self.settings.segment_rows;
+        };
+        open.month == month
+            && open.synced + bytes as u64 <= self.settings.segment_bytes
+            && open.rows + rows <= self.settings.segment_rows
+    }
+
+    fn write(&mut self, bytes: &mut [u8], rows: u64, oldest: Timestamp) -> io::Result<()> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.begin(oldest)?,
+        };
+        let sequence = stamp(bytes, open.head.id, open.sequence);
+        let written = open.file.write_at(bytes, open.synced).and_then(|()| open.file.sync());
+        // Kept also when it failed: what was synced before is to be sealed.
+        let open = self.open.insert(open);
+        written?;
+        open.synced += bytes.len() as u64;
+        open.rows += rows;
+        open.sequence = sequence;
+        self.backlog.count_bytes(bytes.len() as u64);
+        self.healthy.store(true, Ordering::Relaxed);
+        figures().journal_syncs.increment(1);
+        Ok(())
+    }
+
+    /// Makes a new segment; it is durable, with its name, before its first record is.
+    fn begin(&mut self, oldest: Timestamp) -> io::Result<OpenSegment> {
+        let head = SegmentHead::new(self.next_number, self.clock.now());
+        let name = file_name(head.number, SegmentState::Whole);
+        // A number is never used again, even when its file could not be made.
+        self.next_number += 1;
+        let file = self.directory.create(&name)?;
+        let bytes = head.encode();
+        let made = file.write_at(&bytes, 0).and_then(|()| file.sync()).and_then(|()| self.directory.sync());
+        if let Err(error) = made {
+            // Without records it is worth nothing; start-up removes it if it stays.
+            let _ = self.directory.remove(&name);
+            return Err(error);
+        }
+        self.backlog.count_bytes(bytes.len() as u64);
+        Ok(OpenSegment {
+            file,
+            head,
+            synced: bytes.len() as u64,
+            rows: 0,
+            sequence: 0,
+            oldest,
+            month: oldest.month(),
+            since: Instant::now(),
+            unsettled: false,
+        })
+    }
+
+    /// After a failed write or sync nobody knows what of it is on disk: it is cut off, and the file is never
+    /// written again.
+    fn fail(&mut self, error: &io::Error) -> JournalError {
+        figures().journal_failures.increment(1);
+        if self.healthy.swap(false, Ordering::Relaxed) {
+            tracing::error!(%error, "the journal cannot make events durable");
+        }
+        if let Some(open) = &mut self.open
+            && let Err(error) = open.file.cut(open.synced).and_then(|()| open.file.sync())
+        {
+            tracing::error!(%error, segment = open.head.number, "cannot cut a failed write off its segment");
+            open.unsettled = true;
+        }
+        self.seal();
+        JournalError::Failed
+    }
+
+    /// Tries a disk that has failed, so that it is found well again without waiting for a request.
+    fn probe(&mut self) {
+        match self.begin(self.clock.now()) {
+            Ok(open) => {
+                tracing::info!("the journal makes events durable again");
+                self.open = Some(open);
+                self.healthy.store(true, Ordering::Relaxed);
+            }
+            Err(error) => tracing::debug!(%error, "the journal still cannot make events durable"),
+        }
+    }
+
+    /// Hands the open segment to the loader; one without rows is removed.
+    fn seal(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        let segment = Segment {
+            number: open.head.number,
+            state: SegmentState::Whole,
+            bytes: open.synced,
+            oldest: open.oldest,
+            unsettled: open.unsettled,
+        };
+        if open.rows > 0 {
+            self.backlog.push(segment);
+            return;
+        }
+        self.backlog.uncount_bytes(open.synced);
+        if let Err(error) = self.directory.remove(&segment.file_name()) {
+            tracing::warn!(%error, segment = segment.number, "cannot remove an empty segment");
+        }
+    }
+}
