@@ -1,6 +1,7 @@
 //! Weir (to be rewritten: the path of an event).
 
 pub mod clock;
+pub mod enrich;
 pub mod event;
 pub mod metrics;
 pub mod project;
