@@ -123,7 +123,7 @@ pub trait ProjectSource: Send + Sync + 'static {
 pub enum SourceError {
     /// It could not be asked, or answered with an error.
     #[error("the query for project keys failed: {0}")]
-    Failed(#[source] Box<dyn Error + Send + Sync>),
+    Failed(Box<dyn Error + Send + Sync>),
     /// It stayed silent for this long.
     #[error("the query for project keys gave no answer within {0:?}")]
     TimedOut(Duration),

@@ -114,10 +114,16 @@ async fn a_key_is_looked_up_once_however_many_ask() {
     let (source, projects, _directory) = run(&["pk_a"]).await;
     assert_eq!(projects.cached("pk_a"), None);
     let mut askers = JoinSet::new();
-    for _ in 0..100 {
-        let projects = projects.clone();
-        askers.spawn(async move { projects.find("pk_a").await });
-    }
+    let ask = |askers: &mut JoinSet<_>| {
+        for _ in 0..100 {
+            let projects = projects.clone();
+            askers.spawn(async move { projects.find("pk_a").await });
+        }
+    };
+    ask(&mut askers);
+    time::sleep(QUERY / 2).await;
+    assert_eq!(projects.cached("pk_a"), None, "the query is still under way");
+    ask(&mut askers);
     for answer in askers.join_all().await {
         assert_eq!(*answer.unwrap(), project("pk_a"));
     }
