@@ -76,6 +76,7 @@ struct Shared {
     /// Bytes of all segments, the open one included.
     bytes: AtomicU64,
     sealed: Notify,
+    gone: Notify,
     /// Told when a segment is gone: the writer may have waited for that.
     relieved: Box<dyn Fn() + Send + Sync>,
 }
@@ -93,6 +94,7 @@ impl Backlog {
             segments: Mutex::default(),
             bytes: AtomicU64::new(0),
             sealed: Notify::new(),
+            gone: Notify::new(),
             relieved,
         }))
     }
@@ -148,6 +150,17 @@ impl Backlog {
                 return segment;
             }
             sealed.await;
+        }
+    }
+
+    /// Returns once ClickHouse has confirmed everything that was sealed.
+    pub async fn drained(&self) {
+        loop {
+            let gone = self.0.gone.notified();
+            if self.is_empty() {
+                return;
+            }
+            gone.await;
         }
     }
 
@@ -233,6 +246,7 @@ impl Backlog {
     fn forget(&self, segment: &Segment) {
         self.segments().loading.remove(&segment.number);
         self.uncount_bytes(segment.bytes);
+        self.0.gone.notify_waiters();
         (self.0.relieved)();
     }
 }

@@ -56,12 +56,15 @@ mod writer;
 mod tests;
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use self::backlog::parse_file_name;
 pub use self::backlog::{Backlog, Segment, SegmentState};
@@ -180,16 +183,19 @@ impl Journal {
         Ok(Self(Arc::new(Shared { gather, backlog, max_bytes, healthy, writer })))
     }
 
-    /// Makes the entry's records durable. Dropping the future leaves them to be written all the same.
-    pub async fn append(&self, entry: &Entry) -> Result<(), JournalError> {
+    /// Makes the entry's records durable: they are handed over at once, and the future says when they are.
+    /// Dropping it leaves them to be written all the same.
+    pub fn append(&self, entry: &Entry) -> Appending {
         if entry.is_empty() {
-            return Ok(());
+            return Appending(Stage::Decided(Ok(())));
         }
         if self.is_full() {
-            return Err(JournalError::Full);
+            return Appending(Stage::Decided(Err(JournalError::Full)));
         }
-        let heard = self.0.gather.add(entry)?;
-        heard.await.unwrap_or(Err(JournalError::Failed))
+        Appending(match self.0.gather.add(entry) {
+            Ok(answer) => Stage::Waiting(answer),
+            Err(error) => Stage::Decided(Err(error)),
+        })
     }
 
     fn is_full(&self) -> bool {
@@ -218,6 +224,30 @@ impl Journal {
         let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the journal's writer has panicked");
+        }
+    }
+}
+
+/// Records on their way to the disk.
+#[derive(Debug)]
+#[must_use = "nothing is acknowledged before it is durable"]
+pub struct Appending(Stage);
+
+#[derive(Debug)]
+enum Stage {
+    Decided(Result<(), JournalError>),
+    Waiting(oneshot::Receiver<Result<(), JournalError>>),
+}
+
+impl Future for Appending {
+    type Output = Result<(), JournalError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Stage::Decided(result) => Poll::Ready(*result),
+            Stage::Waiting(answer) => {
+                Pin::new(answer).poll(context).map(|answer| answer.unwrap_or(Err(JournalError::Failed)))
+            }
         }
     }
 }

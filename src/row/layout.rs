@@ -106,6 +106,27 @@ impl Layout {
     pub fn values<'a>(&self, mut row: &'a [u8]) -> Result<Vec<Value<'a>>, LayoutError> {
         self.columns.iter().map(|(_, kind)| take_value(*kind, &mut row)).collect()
     }
+
+    /// One row as a JSON object, for people: bytes that are no text are shown as such.
+    pub fn to_json(&self, row: &[u8]) -> Result<String, LayoutError> {
+        let mut object = serde_json::Map::new();
+        for (name, value) in self.names().zip(self.values(row)?) {
+            object.insert(name.to_owned(), value.to_json());
+        }
+        Ok(serde_json::Value::Object(object).to_string())
+    }
+}
+
+impl Value<'_> {
+    fn to_json(self) -> serde_json::Value {
+        match self {
+            Self::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
+            Self::Uuid(id) => id.to_string().into(),
+            Self::Moment(moment) => moment.to_string().into(),
+            Self::OptionalMoment(moment) => moment.map(|moment| moment.to_string()).into(),
+            Self::Bool(value) => value.into(),
+        }
+    }
 }
 
 fn take_value<'a>(kind: ColumnKind, rest: &mut &'a [u8]) -> Result<Value<'a>, LayoutError> {

@@ -1,0 +1,287 @@
+//! A collector from its start to its end: what is opened in which order, and what is waited for at the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::clickhouse::{Engine, EngineError, MigrationError, Store};
+use crate::clock::Clock;
+use crate::config::{CollectorSettings, StoreSettings};
+use crate::enrich::{UserAgentError, UserAgents};
+use crate::http::{Intake, Listener, Operations, RejectedCap};
+use crate::journal::{DiskDirectory, Journal};
+use crate::loader::Loader;
+use crate::project::Projects;
+use crate::readiness::{Health, Phase};
+use crate::recent::RecentEvents;
+use crate::retry::Retry;
+
+/// How long a collector that found ClickHouse away waits before it looks at the tables again.
+const TABLES_PAUSE: Duration = Duration::from_secs(2);
+
+/// Different user agents that are remembered, at about 300 bytes each.
+const USER_AGENTS: u64 = 10_000;
+
+/// Why a collector cannot start or go on.
+#[derive(Debug, Error)]
+pub enum CollectorError {
+    /// Another process holds the journal.
+    #[error("{} is in use by another collector; give this one a --data-dir of its own", .0.display())]
+    InUse(PathBuf),
+    /// The journal cannot be opened.
+    #[error("cannot open the journal in {}: {cause}", path.display())]
+    Journal {
+        /// Its directory.
+        path: PathBuf,
+        /// What the filesystem said.
+        cause: io::Error,
+    },
+    /// An address cannot be bound.
+    #[error("cannot listen on {address} ({setting}): {cause}")]
+    Listen {
+        /// The flag that names the address.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The embedded engine does not run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The tables are not what this version expects.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+    /// The patterns of user agents that come with us cannot be read.
+    #[error(transparent)]
+    UserAgents(#[from] UserAgentError),
+    /// The listener has failed.
+    #[error("the listener has failed: {0}")]
+    Serve(io::Error),
+}
+
+/// A collector whose journal is open and whose addresses are bound; nothing is served yet.
+pub struct Collector {
+    settings: CollectorSettings,
+    clock: Clock,
+    journal: Journal,
+    listener: Listener,
+    operations: tokio::net::TcpListener,
+    metrics: PrometheusHandle,
+}
+
+/// A collector that serves.
+pub struct Serving {
+    settings: CollectorSettings,
+    address: SocketAddr,
+    health: Arc<Health>,
+    store: Store,
+    engine: Option<Engine>,
+    /// Loader and gauges.
+    tasks: Vec<JoinHandle<()>>,
+    listener: JoinHandle<io::Result<()>>,
+    stop_listener: watch::Sender<bool>,
+    stop_operations: watch::Sender<bool>,
+}
+
+impl Collector {
+    /// Opens the journal and binds both addresses.
+    pub async fn bind(
+        settings: CollectorSettings,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, CollectorError> {
+        let clock = Clock::system();
+        let path = settings.data_dir.join("journal");
+        let opened = DiskDirectory::open(&path)
+            .and_then(|directory| Journal::open(Arc::new(directory), &settings.journal, &clock));
+        let journal = opened.map_err(|cause| match cause.kind() {
+            io::ErrorKind::WouldBlock => CollectorError::InUse(settings.data_dir.clone()),
+            _ => CollectorError::Journal { path, cause },
+        })?;
+        let address = settings.listener.address;
+        let listener = Listener::bind(settings.listener.clone())
+            .map_err(|cause| CollectorError::Listen { setting: "--listen", address, cause })?;
+        let address = settings.operations;
+        let operations = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|cause| CollectorError::Listen { setting: "--ops-listen", address, cause })?;
+        Ok(Self { settings, clock, journal, listener, operations, metrics })
+    }
+
+    /// Address of the public listener, with its real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Address of the operations listener, with its real port.
+    pub fn operations_addr(&self) -> io::Result<SocketAddr> {
+        self.operations.local_addr()
+    }
+
+    /// Starts everything behind the listeners, then serves. Must be called in a runtime with threads of its own:
+    /// calls of ClickHouse run there, away from the listener's.
+    pub async fn start(self) -> Result<Serving, CollectorError> {
+        let Self { settings, clock, journal, listener, operations, metrics } = self;
+        let health = Arc::new(Health::new(clock.clone(), journal.clone(), settings.degraded_after));
+        let (stop_operations, stopped) = watch::channel(false);
+        let asked = health.clone();
+        let operations_service = Operations::new(metrics, move || asked.readiness());
+        tokio::spawn(operations_service.serve(operations, stopped));
+
+        let (store, engine) = match settings.store.clone() {
+            StoreSettings::Server(access) => (Store::new(&access), None),
+            StoreSettings::Embedded(engine) => {
+                let engine = Engine::start(engine).await?;
+                (Store::new(&engine.access()), Some(engine))
+            }
+        };
+        let loader = Loader::new(store.clone(), journal.backlog().clone(), settings.loader.clone());
+        health.watch(loader.status());
+        let tables = Tables { store: store.clone(), migrate: settings.migrate, health: health.clone() };
+        let prepared = tables.prepare().await?;
+        let load = tokio::spawn(async move {
+            if !prepared {
+                tables.prepare_later().await;
+            }
+            loader.run().await;
+        });
+        let shown = health.clone();
+        let gauges = tokio::spawn(async move { shown.show_backlog().await });
+
+        let snapshot = settings.data_dir.join("projects.json");
+        let projects =
+            Projects::start(store.clone(), settings.projects.clone(), snapshot, &Handle::current());
+        let intake = Intake {
+            limits: settings.payload.clone(),
+            clock,
+            projects,
+            agents: UserAgents::new(USER_AGENTS)?,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            address: settings.address,
+            recent: RecentEvents::new(settings.recent_events),
+            journal,
+            rejected: RejectedCap::per_minute(settings.rejected_per_minute),
+        };
+        let address = listener.local_addr();
+        let (stop_listener, stopped) = watch::channel(false);
+        let listener = tokio::task::spawn_blocking(move || listener.run(intake, &stopped));
+        health.enter(Phase::Serving);
+        Ok(Serving {
+            settings,
+            address,
+            health,
+            store,
+            engine,
+            tasks: vec![load, gauges],
+            listener,
+            stop_listener,
+            stop_operations,
+        })
+    }
+}
+
+impl Serving {
+    /// Address of the public listener.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the tables are.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Serves until `shutdown`; then answers what is in flight, seals the journal, loads what can be loaded in
+    /// time, and ends the engine.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), CollectorError> {
+        tokio::select! {
+            () = shutdown => {}
+            ended = &mut self.listener => {
+                ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(CollectorError::Serve)?;
+            }
+        }
+        let deadline = Instant::now() + self.settings.shutdown_timeout;
+        tracing::info!("draining");
+        self.health.enter(Phase::Draining);
+        self.stop_listener.send_replace(true);
+        if !self.listener.is_finished() {
+            let ended = self.listener.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+            if let Err(error) = ended {
+                tracing::error!(%error, "the listener has failed");
+            }
+        }
+        let journal = self.health.journal.clone();
+        let closing = journal.clone();
+        if tokio::task::spawn_blocking(move || closing.close()).await.is_err() {
+            tracing::error!("the journal could not be closed");
+        }
+        if timeout_at(deadline, journal.backlog().drained()).await.is_err() {
+            let segments = journal.backlog().len();
+            tracing::warn!(segments, "left segments in the journal for the next start");
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Some(engine) = self.engine {
+            engine.stop().await;
+        }
+        self.stop_operations.send_replace(true);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The tables, before the first segment goes there.
+struct Tables {
+    store: Store,
+    migrate: bool,
+    health: Arc<Health>,
+}
+
+impl Tables {
+    /// Brings the tables up to date. `false` when ClickHouse is away: the journal keeps events meanwhile.
+    async fn prepare(&self) -> Result<bool, CollectorError> {
+        let migrated = if self.migrate { self.store.migrate().await } else { Ok(()) };
+        match migrated {
+            Ok(()) => {}
+            Err(error) if matches!(error.retry(), Retry::After(_)) => {
+                tracing::warn!(%error, "cannot look at the tables yet");
+                self.health.set_tables(vec![format!("the tables are not looked at yet: {error}")]);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let degraded = self.store.degraded_tables().await.unwrap_or_default();
+        let reasons: Vec<String> = degraded.iter().map(ToString::to_string).collect();
+        for reason in &reasons {
+            tracing::warn!("{reason}");
+        }
+        self.health.set_tables(reasons);
+        Ok(true)
+    }
+
+    /// Tries until the tables are what this version expects, which somebody may have to see to.
+    async fn prepare_later(&self) {
+        loop {
+            sleep(TABLES_PAUSE).await;
+            match self.prepare().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "nothing is loaded until the tables are put right");
+                    self.health.set_tables(vec![error.to_string()]);
+                }
+            }
+        }
+    }
+}

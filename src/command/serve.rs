@@ -1,0 +1,98 @@
+//! `weir serve`: logs, figures, a collector, and the signals that end it.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::clickhouse::{ProjectKeyError, Store};
+use crate::collector::{Collector, Serving};
+use crate::config::{CollectorSettings, ConfigError, LogArgs, LogFormat, ServeArgs, StoreSettings};
+use crate::metrics;
+
+/// Threads for everything behind the journal: calls of ClickHouse, the engine's supervision, operations.
+const BACKGROUND_THREADS: usize = 2;
+
+const DEMO_PROJECT: &str = "demo";
+const DEMO_KEY: &str = "pk_live_demo";
+
+pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
+    let settings = args.settings()?;
+    start_log(log)?;
+    let metrics = metrics::install()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(BACKGROUND_THREADS)
+        .thread_name("background")
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut shutdown = std::pin::pin!(signalled()?);
+        let collector = Collector::bind(settings.clone(), metrics).await?;
+        let (listen, operations) = (collector.local_addr(), collector.operations_addr()?);
+        let serving = tokio::select! {
+            serving = collector.start() => serving?,
+            () = &mut shutdown => return Ok(()),
+        };
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %operations, "serving");
+        if args.demo {
+            prepare_demo(serving.store()).await.context("cannot create the demo project")?;
+            print_next_steps(&serving, &settings);
+        }
+        Ok(serving.run(shutdown).await?)
+    })
+}
+
+fn start_log(log: &LogArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.log)
+        .map_err(|error| ConfigError::new("--log (WEIR_LOG)", error.to_string()))?;
+    let is_text = match log.log_format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if is_text { lines.try_init() } else { lines.json().flatten_event(true).try_init() };
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+/// Ends when the process is asked to stop.
+fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+async fn prepare_demo(store: &Store) -> Result<(), ProjectKeyError> {
+    match store.create_project(DEMO_PROJECT, Some(DEMO_KEY), &[]).await {
+        Ok(_) | Err(ProjectKeyError::Taken(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn print_next_steps(serving: &Serving, settings: &CollectorSettings) {
+    let listen = serving.local_addr();
+    let (sql, database) = match &settings.store {
+        StoreSettings::Server(server) => (server.url.clone(), &server.database),
+        StoreSettings::Embedded(engine) => (format!("http://127.0.0.1:{}/", engine.port), &engine.database),
+    };
+    println!(
+        r#"
+Weir takes events on http://{listen}/api/events. Send one:
+
+  curl http://{listen}/api/events -d '{{"type":"pageview","visitorId":"v_1","projectKey":"{DEMO_KEY}","url":"https://example.com/pricing"}}'
+
+Two seconds later it is a row. SQL is answered on {sql}:
+
+  curl '{sql}' --data-binary 'SELECT timestamp, type, url FROM {database}.events ORDER BY received_at FORMAT PrettyCompact'
+
+Ctrl-C stops the collector and its engine; everything is kept in {data}.
+"#,
+        data = settings.data_dir.display(),
+    );
+}

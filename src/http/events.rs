@@ -1,0 +1,281 @@
+//! `POST /api/events`, the path of an event from its bytes to its 200:
+//!
+//! ```text
+//! body ─► inflate ─► payload ─► project ─► visitor ─► rows ─► journal ═► 200 {"received": n}
+//! ```
+
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use governor::{DefaultKeyedRateLimiter, Quota};
+use http::header::{CONTENT_ENCODING, ORIGIN, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::answer::{Answer, json};
+use super::body::RequestBody;
+use super::commit::{Commit, Elsewhere};
+use super::rejection::Rejection;
+use super::routes::Apis;
+use crate::clock::Clock;
+use crate::enrich::{AddressMode, TrustedProxies, UserAgents, Visitor, client_address, enrich};
+use crate::event::{PayloadLimits, Source, Timestamp};
+use crate::journal::{Entry, Journal, JournalError};
+use crate::metrics::figures;
+use crate::payload::inflate::ContentEncodings;
+use crate::payload::{self, Decoded, PayloadError};
+use crate::project::{Project, Projects};
+use crate::recent::{Claim, RecentEvents};
+use crate::row::{RejectedRow, Table};
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// How often an event is taken up again whose other copy failed, before its client is asked to come back.
+const ROUNDS: usize = 3;
+
+thread_local! {
+    /// Records are put together here, so that a request costs no allocation for them.
+    static ENTRY: RefCell<Entry> = RefCell::default();
+}
+
+/// Everything that the public API works with.
+pub struct Intake {
+    pub(crate) limits: PayloadLimits,
+    pub(crate) clock: Clock,
+    pub(crate) projects: Projects,
+    pub(crate) agents: UserAgents,
+    pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) address: AddressMode,
+    pub(crate) recent: RecentEvents,
+    pub(crate) journal: Journal,
+    pub(crate) rejected: RejectedCap,
+}
+
+/// How many rejected events are kept: anybody can send them, in any project's name.
+pub struct RejectedCap(DefaultKeyedRateLimiter<Uuid>);
+
+impl RejectedCap {
+    /// At most this many for one project in a minute.
+    pub fn per_minute(count: NonZeroU32) -> Self {
+        Self(DefaultKeyedRateLimiter::keyed(Quota::per_minute(count)))
+    }
+
+    fn admits(&self, project: Uuid) -> bool {
+        let admitted = self.0.check_key(&project).is_ok();
+        if !admitted {
+            figures().rejections_unrecorded.increment(1);
+        }
+        admitted
+    }
+}
+
+#[derive(Serialize)]
+struct Received<'a> {
+    received: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<RejectedEvent<'a>>,
+}
+
+#[derive(Serialize)]
+struct RejectedEvent<'a> {
+    index: usize,
+    field: &'a str,
+    message: &'a str,
+}
+
+/// What a batch's events share on the way to their rows.
+struct Batch<'a> {
+    decoded: &'a Decoded<'a>,
+    project: Uuid,
+    visitor: Option<Visitor<'a>>,
+    received_at: Timestamp,
+}
+
+impl Apis for Intake {
+    async fn events(&self, request: Request<RequestBody>, peer: SocketAddr) -> Answer {
+        match self.take(request, peer.ip()).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl Intake {
+    async fn take(&self, request: Request<RequestBody>, peer: IpAddr) -> Result<Answer, Rejection> {
+        let (head, body) = request.into_parts();
+        let headers = &head.headers;
+        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes());
+        let encodings = ContentEncodings::parse(encodings)?;
+        let body = body.collect(self.limits.body).await?;
+        let body = encodings.inflate(&body, self.limits.inflated)?;
+        let received_at = self.clock.now();
+        let decoded = match payload::decode(&body, &self.limits) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                self.keep_refusal(&error, &body, received_at).await;
+                return Err(error.into());
+            }
+        };
+        let project = self.find_project(&decoded.project_key, headers).await?;
+        let visitor =
+            (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
+        let batch = Batch { decoded: &decoded, project, visitor, received_at };
+        let written = self.keep(&batch).await?;
+        figures().events_accepted.increment(written as u64);
+        figures().events_repeated.increment((decoded.events.len() - written) as u64);
+        figures().events_rejected.increment(decoded.rejected.len() as u64);
+        answer(&decoded)
+    }
+
+    async fn find_project(&self, key: &str, headers: &HeaderMap) -> Result<Uuid, Rejection> {
+        // A hit needs no future.
+        let project = match self.projects.cached(key) {
+            Some(known) => known?,
+            None => self.projects.find(key).await?,
+        };
+        admit(&project, headers)?;
+        Ok(project.id)
+    }
+
+    fn visitor<'a>(&self, headers: &'a HeaderMap, peer: IpAddr) -> Visitor<'a> {
+        let hops = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let client = client_address(peer, hops, &self.trusted_proxies);
+        let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Visitor::new(client, self.address, agent, &self.agents)
+    }
+
+    /// Returns once every event of the batch is durable, by this request or by another one that brought it too;
+    /// says how many are by this one.
+    async fn keep(&self, batch: &Batch<'_>) -> Result<usize, JournalError> {
+        let (commit, mut elsewhere) = self.write(batch, None);
+        let mut written = commit.finish().await?;
+        for _ in 0..ROUNDS {
+            let mut failed = Vec::new();
+            for (index, outcome) in elsewhere {
+                if !outcome.is_stored().await {
+                    failed.push(index);
+                }
+            }
+            if failed.is_empty() {
+                return Ok(written);
+            }
+            let commit;
+            (commit, elsewhere) = self.write(batch, Some(&failed));
+            written += commit.finish().await?;
+        }
+        Err(JournalError::Failed)
+    }
+
+    /// Hands the rows of the batch's new events to the journal, or of some of them; and names those that another
+    /// request is writing at the moment.
+    fn write(&self, batch: &Batch<'_>, only: Option<&[usize]>) -> (Commit, Elsewhere) {
+        let Batch { decoded, project, received_at, .. } = *batch;
+        let mut reservation = self.recent.reservation();
+        let mut elsewhere = Elsewhere::new();
+        let mut events = 0;
+        let appending = ENTRY.with_borrow_mut(|entry| {
+            entry.clear();
+            entry.record(Table::Events, received_at, |rows| {
+                for (index, event) in decoded.events.iter().enumerate() {
+                    if only.is_some_and(|only| !only.contains(&index)) {
+                        continue;
+                    }
+                    let claim = event.event_id.map_or(Claim::Ours, |id| reservation.claim(project, id));
+                    match claim {
+                        Claim::Ours => {
+                            let visitor = batch.visitor.as_ref();
+                            enrich(event, project, decoded.source, visitor, decoded.sent_at, received_at)
+                                .encode(rows);
+                            events += 1;
+                        }
+                        Claim::Stored => {}
+                        Claim::Pending(outcome) => elsewhere.push((index, outcome)),
+                    }
+                }
+                events
+            });
+            if only.is_none() {
+                self.write_rejected(batch, entry);
+            }
+            self.journal.append(entry)
+        });
+        (Commit::new(appending, reservation, events as usize), elsewhere)
+    }
+
+    fn write_rejected(&self, batch: &Batch<'_>, entry: &mut Entry) {
+        entry.record(Table::RejectedEvents, batch.received_at, |rows| {
+            let mut count = 0;
+            for rejected in &batch.decoded.rejected {
+                if !self.rejected.admits(batch.project) {
+                    continue;
+                }
+                RejectedRow {
+                    received_at: batch.received_at,
+                    project_id: batch.project,
+                    source: batch.decoded.source.as_str(),
+                    event: rejected.event,
+                    reason: rejected.code,
+                    message: &rejected.message,
+                }
+                .encode(rows);
+                count += 1;
+            }
+            count
+        });
+    }
+
+    /// Keeps a body that was refused as a whole, where its project can be told. The answer is the refusal whatever
+    /// becomes of this.
+    async fn keep_refusal(&self, error: &PayloadError, body: &[u8], received_at: Timestamp) {
+        figures().events_rejected.increment(1);
+        let Some(key) = error.project_key() else { return };
+        let Ok(project) = self.projects.find(key).await else { return };
+        if !project.enabled || !self.rejected.admits(project.id) {
+            return;
+        }
+        let message = error.to_string();
+        let row = RejectedRow {
+            received_at,
+            project_id: project.id,
+            // Which of the two formats it was meant to be is just what could not be told.
+            source: "",
+            event: body,
+            reason: error.code(),
+            message: &message,
+        };
+        let appending = ENTRY.with_borrow_mut(|entry| {
+            entry.clear();
+            entry.record(Table::RejectedEvents, received_at, |rows| {
+                row.encode(rows);
+                1
+            });
+            self.journal.append(entry)
+        });
+        if let Err(error) = appending.await {
+            tracing::debug!(%error, "could not keep a refused body");
+        }
+    }
+}
+
+fn admit(project: &Project, headers: &HeaderMap) -> Result<(), Rejection> {
+    // What is no text is on no list.
+    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
+    Ok(project.admit(origin)?)
+}
+
+fn answer(decoded: &Decoded<'_>) -> Result<Answer, Rejection> {
+    if decoded.events.is_empty()
+        && let Some(first) = decoded.rejected.first()
+    {
+        return Err(Rejection::of_event(first, decoded.batch));
+    }
+    let rejected = decoded.rejected.iter().map(|rejected| RejectedEvent {
+        index: rejected.index,
+        field: rejected.field,
+        message: &rejected.message,
+    });
+    let answer = Received { received: decoded.events.len(), rejected: rejected.collect() };
+    Ok(json(StatusCode::OK, &answer))
+}

@@ -1,0 +1,27 @@
+//! What the tests start and talk to: real collectors, each with a real engine on ports and a folder of its own.
+
+mod collector;
+mod client;
+
+pub use client::{Answer, Client};
+pub use collector::{Collector, Setup};
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// A port that nothing listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Asks again and again until there is an answer; fails with what was waited for after half a minute.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited half a minute for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
