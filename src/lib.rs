@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod http;
 pub mod metrics;
 pub mod retry;
 pub mod row;
