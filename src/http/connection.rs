@@ -1,0 +1,242 @@
+//! One client's connection, from its first byte to the last one that is thrown away.
+//!
+//! hyper reads and writes; around each request stand, from the outside in: the figures, CORS, the net that catches
+//! panics, the routes. What hyper leaves to us is the end:
+//!
+//! - A head that came too slowly is answered 408 instead of being cut off.
+//! - An answer given while the client is still sending says `Connection: close`, our half of the connection is
+//!   closed, and what still comes in is thrown away for a while. Closing at once would make the kernel send a
+//!   reset, which can overtake the answer: the client would report a broken connection and try again.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::ready;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONNECTION, HeaderValue, ORIGIN};
+use http_body_util::{BodyExt as _, Collected};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::{Layer as _, Service, ServiceExt as _};
+use tower_http::BoxError;
+use tower_http::body::UnsyncBoxBody;
+use tower_http::catch_panic::CatchPanic;
+
+use super::answer::Answer;
+use super::body::RequestBody;
+use super::listener::{ListenerSettings, raised};
+use super::pace::{Pace, PacedSocket, overdue};
+use super::rejection::Rejection;
+use super::{cors, routes};
+use crate::metrics::figures;
+
+/// The largest head; what hyper buffers of a body at a time is bounded by it as well.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// A client that is silent for this long after a refusal has stopped sending.
+const SILENCE: Duration = Duration::from_secs(2);
+
+const HTTP_DATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+
+/// A body after the layers.
+type LayeredBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Serves one client until either side closes, or until `stop` turns true and the request in flight is answered.
+pub(super) async fn serve<A: routes::Apis>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    apis: Arc<A>,
+    settings: Arc<ListenerSettings>,
+    stop: watch::Receiver<bool>,
+) {
+    let pace = Arc::new(Pace::new(settings.header_timeout, settings.idle_timeout));
+    let service = service(apis, peer, &pace, settings.body_timeout);
+    let socket = TokioIo::new(PacedSocket::new(stream, Arc::clone(&pace)));
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(socket, service);
+    let end = run(&mut connection, &pace, stop).await;
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner().into_stream();
+    match end {
+        End::Closed(Err(error)) if error.is_parse() => {
+            // hyper has answered it, without a body; 414 is counted as 431.
+            figures().requests.count(if error.is_parse_too_large() { 431 } else { 400 });
+        }
+        End::Closed(_) if pace.is_body_unread() => {}
+        End::Closed(_) => return,
+        End::Overdue if pace.is_idle() && parts.read_buf.is_empty() => return,
+        End::Overdue => answer_slow_head(&mut stream, &parts.read_buf, settings.header_timeout).await,
+    }
+    linger(&mut stream, &settings).await;
+}
+
+/// What surrounds each request.
+fn service<A: routes::Apis>(
+    apis: Arc<A>,
+    peer: SocketAddr,
+    pace: &Arc<Pace>,
+    body_timeout: Duration,
+) -> impl HttpService<Incoming, ResBody = LayeredBody, Error = Infallible, Future: Send> + Send {
+    let routes = tower::service_fn(move |request| {
+        let apis = Arc::clone(&apis);
+        async move { Ok::<_, Infallible>(routes::answer(&*apis, request, peer).await) }
+    });
+    let guarded = CatchPanic::custom(routes, answer_panic as fn(Box<dyn Any + Send>) -> Answer);
+    let stack = RefCell::new(cors::layer().layer(guarded));
+    hyper::service::service_fn(move |request: Request<Incoming>| {
+        let started = Instant::now();
+        let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(pace), body_timeout));
+        // The layers wait for nothing in `poll_ready`, so it need not be asked.
+        let answer = stack.borrow_mut().call(request);
+        async move {
+            let mut answer = answer.await?;
+            if pace.is_body_unread() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            figures().requests.count(answer.status().as_u16());
+            figures().request_seconds.record(started.elapsed());
+            pace.answered();
+            Ok::<_, Infallible>(answer)
+        }
+    })
+}
+
+/// How serving a connection ended.
+enum End {
+    /// By hyper: the client left, one side asked for it, or what came was not HTTP.
+    Closed(hyper::Result<()>),
+    /// By us: the client had its time.
+    Overdue,
+}
+
+async fn run<S>(
+    connection: &mut http1::Connection<TokioIo<PacedSocket>, S>,
+    pace: &Pace,
+    mut stop: watch::Receiver<bool>,
+) -> End
+where
+    S: HttpService<Incoming, ResBody = LayeredBody, Error = Infallible>,
+{
+    let mut stopped = pin!(raised(&mut stop));
+    let mut late = pin!(overdue(pace));
+    let mut connection = Pin::new(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            closed = connection.as_mut() => return End::Closed(closed),
+            () = &mut late => return End::Overdue,
+            () = &mut stopped, if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn answer_panic(panic: Box<dyn Any + Send>) -> Answer {
+    let text = panic.downcast_ref::<&str>().copied();
+    let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
+    tracing::error!(cause, "a request ended in a panic and was answered 500: this is a defect of Weir");
+    figures().panics.increment(1);
+    Rejection::internal().into()
+}
+
+/// Tells a client whose head is overdue, with what CORS needs of the head that did come.
+async fn answer_slow_head(stream: &mut TcpStream, head: &[u8], limit: Duration) {
+    let mut request = Request::new(());
+    if let Some(origin) = origin_in(head) {
+        request.headers_mut().insert(ORIGIN, origin);
+    }
+    let refuse = |_request| ready(Ok::<Answer, Infallible>(Rejection::head_too_slow(limit).into()));
+    let Ok(answer) = cors::layer().layer(tower::service_fn(refuse)).oneshot(request).await;
+    figures().requests.count(answer.status().as_u16());
+    let text = on_the_wire(answer).await;
+    // A client that does not read this either has nothing to complain about.
+    let _ = timeout(SILENCE, stream.write_all(&text)).await;
+}
+
+/// The `Origin` among the lines of a head that has not ended.
+fn origin_in(head: &[u8]) -> Option<HeaderValue> {
+    let whole = &head[..head.iter().rposition(|byte| *byte == b'\n')?];
+    whole.split(|byte| *byte == b'\n').find_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        name.eq_ignore_ascii_case(b"origin").then(|| HeaderValue::from_bytes(value.trim_ascii()).ok())?
+    })
+}
+
+/// An answer as HTTP/1.1 that ends its connection: hyper only answers heads that it has read.
+async fn on_the_wire(answer: Answer) -> Vec<u8> {
+    let (head, body) = answer.into_parts();
+    let Ok(body) = body.collect().await.map(Collected::to_bytes);
+    let mut wire =
+        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len())
+            .into_bytes();
+    if let Ok(date) = OffsetDateTime::now_utc().format(HTTP_DATE) {
+        wire.extend_from_slice(format!("date: {date}\r\n").as_bytes());
+    }
+    for (name, value) in &head.headers {
+        wire.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    wire.extend_from_slice(&[b"\r\n", &body[..]].concat());
+    wire
+}
+
+/// Closes our half, and throws away what still comes until the client closes its own, falls silent, or has had
+/// its share.
+async fn linger(stream: &mut TcpStream, settings: &ListenerSettings) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let discard = async {
+        let mut scrap = vec![0; 16 * 1024];
+        let mut left = settings.linger_bytes;
+        while left > 0 {
+            match timeout(SILENCE, stream.read(&mut scrap)).await {
+                Ok(Ok(read @ 1..)) => left = left.saturating_sub(read),
+                Ok(Ok(0) | Err(_)) | Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout(settings.linger_timeout, discard).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_found_in_whole_lines_only() {
+        let cases: [(&[u8], Option<&str>); 6] = [
+            (b"", None),
+            (b"GET / HTTP/1.1\r\n", None),
+            (b"GET / HTTP/1.1\r\nOrigin: https://a.example\r\nHo", Some("https://a.example")),
+            (b"GET / HTTP/1.1\r\nORIGIN:null\r\n", Some("null")),
+            (b"GET / HTTP/1.1\r\nOrigin: https://a.exam", None),
+            (b"GET / HTTP/1.1\r\nX-Origin: https://a.example\r\n", None),
+        ];
+        for (head, expected) in cases {
+            let found = origin_in(head);
+            assert_eq!(found.as_ref().map(|origin| origin.to_str().unwrap()), expected, "{head:?}");
+        }
+    }
+}

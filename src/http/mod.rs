@@ -1,0 +1,33 @@
+//! The HTTP ground floor: sockets, connections, bodies, routes and refusals.
+//!
+//! ```text
+//! listener     threads, each with a runtime and a socket of its own; a cap on connections; the drain
+//! connection   one client: hyper, CORS, caught panics; answers that reach clients which are still sending
+//! pace         how long a client may take over a head, and between two requests
+//! body         a request's body under a cap and a deadline
+//! routes       path and method → API, on one screen
+//! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
+//! operations   the second, private listener: health, readiness, figures
+//! ```
+//!
+//! Promises: everything a client can hold open has a deadline, everything it can send has a cap, and every answer
+//! carries the CORS headers that let a page read it.
+
+mod answer;
+mod body;
+mod connection;
+mod cors;
+mod listener;
+mod operations;
+mod pace;
+mod rejection;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, json};
+pub use body::{BodyError, RequestBody};
+pub use listener::{Listener, ListenerSettings};
+pub use operations::{Operations, Readiness, Standing};
+pub use rejection::Rejection;
+pub use routes::Apis;

@@ -1,0 +1,165 @@
+//! The private listener: is the collector alive, is it ready, what has it counted.
+//!
+//! A load balancer asks `/readyz` and takes a collector that answers 503 out of rotation. That must happen only
+//! when events cannot be made durable: with ClickHouse away, taking every collector out would lose what the journal
+//! is there to keep.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tower::ServiceBuilder;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+use super::answer::{Answer, json, text};
+use super::listener::raised;
+use super::routes::{Route, find};
+
+/// Probes and scrapers are few; whoever holds more connections waits.
+const MAX_CONNECTIONS: usize = 64;
+/// For a head, and between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often histograms are folded, so that their memory stays bounded when nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How well a collector stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// All is well.
+    Ready,
+    /// Events are accepted and kept, but something behind that is wrong.
+    Degraded,
+    /// Starting, draining, or unable to make events durable: send nothing here.
+    Unavailable,
+}
+
+/// What `/readyz` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// The word that decides the status.
+    pub status: Standing,
+    /// Sentences for people; empty when all is well.
+    pub reasons: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Endpoint {
+    Health,
+    Readiness,
+    Metrics,
+}
+
+static ROUTES: [Route<Endpoint>; 6] = [
+    ("/healthz", Method::GET, Endpoint::Health),
+    ("/healthz", Method::HEAD, Endpoint::Health),
+    ("/readyz", Method::GET, Endpoint::Readiness),
+    ("/readyz", Method::HEAD, Endpoint::Readiness),
+    ("/metrics", Method::GET, Endpoint::Metrics),
+    ("/metrics", Method::HEAD, Endpoint::Metrics),
+];
+
+/// What the private listener shows.
+pub struct Operations<R> {
+    metrics: PrometheusHandle,
+    readiness: R,
+}
+
+impl<R: Fn() -> Readiness + Send + Sync + 'static> Operations<R> {
+    /// `readiness` is asked at each call of `/readyz`, and must not wait.
+    pub fn new(metrics: PrometheusHandle, readiness: R) -> Self {
+        Self { metrics, readiness }
+    }
+
+    /// Serves until `shutdown` has turned true or its sender is gone; then every connection is dropped.
+    ///
+    /// Shut it down after the public listener, so that `/readyz` can say that the collector is draining.
+    pub async fn serve(self, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+        let operations = Arc::new(self);
+        let mut connections = tokio::task::JoinSet::new();
+        let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut upkeep = interval(UPKEEP);
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                accepted = accept(&listener, &seats) => match accepted {
+                    Ok((stream, permit)) => {
+                        let operations = Arc::clone(&operations);
+                        connections.spawn(async move {
+                            operations.converse(stream).await;
+                            drop(permit);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection on the operations listener");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_ended) = connections.join_next() => {}
+                _ = upkeep.tick() => operations.metrics.run_upkeep(),
+                () = raised(&mut shutdown) => return,
+            }
+        }
+    }
+
+    async fn converse(self: Arc<Self>, stream: TcpStream) {
+        let routes = tower::service_fn(move |request: Request<Incoming>| {
+            let answer = self.answer(request.method(), request.uri().path());
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let service = ServiceBuilder::new()
+            .layer(TraceLayer::new_for_http())
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))
+            .service(routes);
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection of the operations listener ended early");
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Answer {
+        match find(&ROUTES, method, path) {
+            Ok(Endpoint::Health) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+            Ok(Endpoint::Readiness) => {
+                let readiness = (self.readiness)();
+                let status = match readiness.status {
+                    Standing::Ready | Standing::Degraded => StatusCode::OK,
+                    Standing::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                json(status, &readiness)
+            }
+            Ok(Endpoint::Metrics) => {
+                text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+            }
+            Err(refusal) => refusal.into(),
+        }
+    }
+}
+
+/// A connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    seats: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(seats).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _peer) = listener.accept().await?;
+    Ok((stream, permit))
+}

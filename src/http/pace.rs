@@ -1,0 +1,179 @@
+//! How long a client may take, between its bodies.
+//!
+//! ```text
+//! opened ─► head ──────────────► serving ──answer──► idle ──first byte──► head ─► …
+//!           header_timeout       no limit here       idle_timeout
+//! ```
+//!
+//! hyper has one timer for both a head that trickles in and a connection that rests between two requests, and makes
+//! a new one for each request. The two need different limits: a load balancer must not find a resting connection
+//! closed under it, and a head of 60 seconds is an attack. So the clock is kept here: moments are stored as they
+//! pass, and one timer per connection looks at them when it rings. It also ends a connection whose client does not
+//! read its answers, which hyper would hold for ever.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+/// It is our turn: the client has no deadline.
+const NONE: u64 = u64::MAX;
+
+/// Where a connection stands. Shared by its socket, its bodies and its timer, which all run in one task: the
+/// atomics only satisfy `Sync`.
+pub(super) struct Pace {
+    opened: Instant,
+    /// Milliseconds after `opened`, or [`NONE`].
+    deadline: AtomicU64,
+    /// The next byte that is read begins a head.
+    idle: AtomicBool,
+    body_unread: AtomicBool,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl Pace {
+    /// A connection that has just been opened: its first head is due.
+    pub(super) fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
+        let pace = Self {
+            opened: Instant::now(),
+            deadline: AtomicU64::new(NONE),
+            idle: AtomicBool::new(false),
+            body_unread: AtomicBool::new(false),
+            header_timeout,
+            idle_timeout,
+        };
+        pace.due_in(header_timeout);
+        pace
+    }
+
+    /// A head has been read and is being answered.
+    pub(super) fn serving(&self, has_body: bool) {
+        self.deadline.store(NONE, Ordering::Relaxed);
+        self.idle.store(false, Ordering::Relaxed);
+        self.body_unread.store(has_body, Ordering::Relaxed);
+    }
+
+    /// The body has been read to its end.
+    pub(super) fn body_read(&self) {
+        self.body_unread.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the client may still be sending the body of the last request.
+    pub(super) fn is_body_unread(&self) -> bool {
+        self.body_unread.load(Ordering::Relaxed)
+    }
+
+    /// The answer is ready: the client may read it, and rest.
+    pub(super) fn answered(&self) {
+        self.due_in(self.idle_timeout);
+        self.idle.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection rests between two requests.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// Bytes have come in.
+    fn heard(&self) {
+        if self.is_idle() {
+            self.due_in(self.header_timeout);
+            self.idle.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn due_in(&self, time: Duration) {
+        let deadline = self.opened.elapsed() + time;
+        self.deadline.store(u64::try_from(deadline.as_millis()).unwrap_or(NONE), Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        (deadline != NONE).then(|| self.opened + Duration::from_millis(deadline))
+    }
+}
+
+/// Resolves when the client has missed its deadline. To be polled after whatever serves the connection.
+pub(super) async fn overdue(pace: &Pace) {
+    let look_again = || Instant::now() + pace.idle_timeout;
+    let mut alarm = Box::pin(sleep_until(pace.deadline().unwrap_or_else(look_again)));
+    poll_fn(|cx| {
+        loop {
+            if let Some(sooner) = pace.deadline().filter(|deadline| *deadline < alarm.deadline()) {
+                alarm.as_mut().reset(sooner);
+            }
+            ready!(alarm.as_mut().poll(cx));
+            match pace.deadline() {
+                Some(deadline) if deadline <= Instant::now() => return Poll::Ready(()),
+                Some(later) => alarm.as_mut().reset(later),
+                None => alarm.as_mut().reset(look_again()),
+            }
+        }
+    })
+    .await;
+}
+
+/// A socket that tells its pace when bytes come in.
+pub(super) struct PacedSocket {
+    stream: TcpStream,
+    pace: Arc<Pace>,
+}
+
+impl PacedSocket {
+    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
+        Self { stream, pace }
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for PacedSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pace.heard();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for PacedSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

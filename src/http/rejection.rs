@@ -1,0 +1,161 @@
+//! Refusals as clients see them. Every module says what went wrong in its own words, with a stable code; here, and
+//! nowhere else, that becomes a status:
+//!
+//! ```json
+//! {"error": {"code": "body_too_large", "message": "…", "field": "events[2].url"}}
+//! ```
+//!
+//! Each error enum is matched in full, without a catch-all, so that a new variant does not compile until somebody
+//! has decided what it means to a client.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+
+use super::answer::{Answer, json};
+use super::body::BodyError;
+
+/// Why a request is refused, and what its client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// What went wrong as a stable word that programs can compare.
+    pub code: &'static str,
+    /// What was wrong, where, and what was expected: one sentence for people.
+    pub message: String,
+    /// The place in the body, as `events[2].url`.
+    pub field: Option<String>,
+    /// Sent as `Retry-After`, in whole seconds and at least 1.
+    pub retry_after: Option<Duration>,
+    /// Sent as `Allow`: the methods that the path does answer.
+    allow: Option<String>,
+}
+
+impl Rejection {
+    /// A refusal without a field and without `Retry-After`.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), field: None, retry_after: None, allow: None }
+    }
+
+    /// The same, pointing at a place in the body.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The same, with `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// 404; `known` names what the listener does answer.
+    pub(super) fn not_found(known: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("no such path; known here: {known}"))
+    }
+
+    /// 405 with `Allow`.
+    pub(super) fn method_not_allowed(allow: String) -> Self {
+        let message = format!("this path does not answer that method, only {allow}");
+        let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+        Self { allow: Some(allow), ..refusal }
+    }
+
+    /// 408 for a head that did not arrive in time.
+    pub(super) fn head_too_slow(limit: Duration) -> Self {
+        let message = format!("the request's headers did not arrive within {} s", limit.as_secs_f64());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "headers_too_slow", message)
+    }
+
+    /// 500 for a defect of ours; its cause goes to the log, not to the client.
+    pub(super) fn internal() -> Self {
+        let message = "the collector failed on this request; the cause is in its log";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl From<BodyError> for Rejection {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            BodyError::BrokenOff(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    error: WireError<'a>,
+}
+
+#[derive(Serialize)]
+struct WireError<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl From<Rejection> for Answer {
+    fn from(refusal: Rejection) -> Self {
+        // At debug level only: anybody can cause these, as often as they like.
+        tracing::debug!(
+            status = refusal.status.as_u16(),
+            code = refusal.code,
+            field = refusal.field,
+            "refused: {}",
+            refusal.message
+        );
+        let error =
+            WireError { code: refusal.code, message: &refusal.message, field: refusal.field.as_deref() };
+        let mut answer = json(refusal.status, &Wire { error });
+        if let Some(wait) = refusal.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(methods) = refusal.allow.and_then(|methods| HeaderValue::try_from(methods).ok()) {
+            answer.headers_mut().insert(ALLOW, methods);
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn body(answer: Answer) -> String {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_field_is_named_where_there_is_one() {
+        let plain = Rejection::new(StatusCode::BAD_REQUEST, "bad", "not \"good\"");
+        let answer = Answer::from(plain.clone());
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        assert_eq!(body(answer).await, r#"{"error":{"code":"bad","message":"not \"good\""}}"#);
+        let pointing = body(plain.at("events[2].url").into()).await;
+        let expected = r#"{"error":{"code":"bad","message":"not \"good\"","field":"events[2].url"}}"#;
+        assert_eq!(pointing, expected);
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_to_whole_seconds() {
+        for (wait, sent) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (30_000, "30")] {
+            let refusal = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "busy")
+                .retry_after(Duration::from_millis(wait));
+            assert_eq!(Answer::from(refusal).headers()["retry-after"], sent, "{wait} ms");
+        }
+    }
+}
