@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,8 +108,11 @@ impl Collector {
             _ => CollectorError::Journal { path, cause },
         })?;
         let address = settings.listener.address;
-        let listener = Listener::bind(settings.listener.clone())
-            .map_err(|cause| CollectorError::Listen { setting: "--listen", address, cause })?;
+        let listener = Listener::bind(settings.listener.clone()).map_err(|cause| CollectorError::Listen {
+            setting: "--listen",
+            address,
+            cause,
+        })?;
         let address = settings.operations;
         let operations = tokio::net::TcpListener::bind(address)
             .await

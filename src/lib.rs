@@ -28,9 +28,9 @@
 //! # The rest
 //!
 //! [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is the
-//! command line. A module uses only what stands above it in this list, which a test holds: [`clock`], [`retry`],
-//! [`event`], [`metrics`], [`row`], [`payload`], [`project`], [`enrich`], [`recent`], [`journal`], [`clickhouse`],
-//! [`loader`], [`http`], [`config`], [`collector`], [`command`].
+//! command line. A module uses only what stands above it in this list, which a test holds: [`retry`], [`event`],
+//! [`clock`], [`metrics`], [`row`], [`payload`], [`project`], [`enrich`], [`recent`], [`journal`], [`clickhouse`],
+//! [`loader`], [`http`], [`config`], `readiness`, [`collector`], [`command`].
 
 pub mod clickhouse;
 pub mod clock;

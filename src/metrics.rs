@@ -115,6 +115,7 @@ fn outcome(name: &'static str, outcome: &'static str) -> Counter {
 }
 
 impl Figures {
+    #[allow(clippy::too_many_lines, reason = "a list of every figure, to be read from top to bottom")]
     fn register() -> Self {
         metrics::describe_counter!("weir_events_total", "Events of the public API, by outcome.");
         metrics::describe_counter!("weir_project_cache_total", "Project keys looked up, by outcome.");

@@ -7,6 +7,7 @@ mod project;
 mod serve;
 mod store;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -48,7 +49,7 @@ enum Command {
     #[command(name = crate::clickhouse::CHILD_COMMAND, hide = true)]
     EngineChild {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
 }
 
@@ -66,7 +67,7 @@ pub fn run() -> ExitCode {
         Command::Serve { settings, log } => serve::run(&settings, &log),
         Command::Migrate { store } => block_on(migrate(&store)),
         Command::Project { command } => block_on(project::run(command)),
-        Command::EngineChild { arguments } => return run_child(&arguments),
+        Command::EngineChild { arguments } => return run_child(arguments.into_iter()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

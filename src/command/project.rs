@@ -7,7 +7,9 @@ use clap::Subcommand;
 use super::store::OpenStore;
 use crate::clickhouse::Store;
 use crate::config::StoreArgs;
+use crate::project::AllowedOrigins;
 
+#[allow(clippy::doc_markdown, reason = "the comments are the text of --help, where backticks are noise")]
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Create a project, or another key of one; its key goes to standard output
@@ -52,6 +54,7 @@ async fn carry_out(command: &Command, store: &Store) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match command {
         Command::Create { name, key, origins, .. } => {
+            AllowedOrigins::parse(origins)?;
             let project = store.create_project(name, key.as_deref(), origins).await?;
             writeln!(out, "{}", project.key)?;
         }

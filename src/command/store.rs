@@ -14,13 +14,14 @@ impl OpenStore {
     pub(super) async fn open(settings: &StoreArgs) -> anyhow::Result<Self> {
         let (access, engine) = match settings.store()? {
             StoreSettings::Server(access) => (access, None),
-            StoreSettings::Embedded(engine) => match Engine::running(&engine).await {
-                Some(access) => (access, None),
-                None => {
+            StoreSettings::Embedded(engine) => {
+                if let Some(access) = Engine::running(&engine).await {
+                    (access, None)
+                } else {
                     let engine = Engine::start(engine).await?;
                     (engine.access(), Some(engine))
                 }
-            },
+            }
         };
         let open = Self { store: Store::new(&access), engine };
         match open.store.migrate().await {

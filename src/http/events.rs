@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota};
 use http::header::{CONTENT_ENCODING, ORIGIN, USER_AGENT};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -106,7 +106,7 @@ impl Intake {
     async fn take(&self, request: Request<RequestBody>, peer: IpAddr) -> Result<Answer, Rejection> {
         let (head, body) = request.into_parts();
         let headers = &head.headers;
-        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes());
+        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
         let encodings = ContentEncodings::parse(encodings)?;
         let body = body.collect(self.limits.body).await?;
         let body = encodings.inflate(&body, self.limits.inflated)?;
@@ -119,8 +119,7 @@ impl Intake {
             }
         };
         let project = self.find_project(&decoded.project_key, headers).await?;
-        let visitor =
-            (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
+        let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
         let batch = Batch { decoded: &decoded, project, visitor, received_at };
         let written = self.keep(&batch).await?;
         figures().events_accepted.increment(written as u64);
@@ -140,7 +139,7 @@ impl Intake {
     }
 
     fn visitor<'a>(&self, headers: &'a HeaderMap, peer: IpAddr) -> Visitor<'a> {
-        let hops = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let hops = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
         let client = client_address(peer, hops, &self.trusted_proxies);
         let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Visitor::new(client, self.address, agent, &self.agents)

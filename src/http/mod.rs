@@ -5,6 +5,7 @@
 //! connection   one client: hyper, CORS, caught panics; answers that reach clients which are still sending
 //! pace         how long a client may take over a head, and between two requests
 //! body         a request's body under a cap and a deadline
+//! events       `POST /api/events`; commit holds its records on their way to the disk
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
 //! operations   the second, private listener: health, readiness, figures
@@ -15,8 +16,10 @@
 
 mod answer;
 mod body;
+mod commit;
 mod connection;
 mod cors;
+mod events;
 mod listener;
 mod operations;
 mod pace;
@@ -27,6 +30,7 @@ mod tests;
 
 pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
+pub use events::{Intake, RejectedCap};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{Operations, Readiness, Standing};
 pub use rejection::Rejection;

@@ -16,6 +16,11 @@ use serde::Serialize;
 
 use super::answer::{Answer, json};
 use super::body::BodyError;
+use crate::journal::JournalError;
+use crate::payload::inflate::InflateError;
+use crate::payload::{EVENT_TOO_LARGE, PayloadError, Rejected};
+use crate::project::ProjectError;
+use crate::retry::Retry;
 
 /// Why a request is refused, and what its client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,23 @@ impl Rejection {
         self
     }
 
+    /// The refusal of a request none of whose events is valid, `first` being the first of them. A lone event that is
+    /// too large is a body that is too large.
+    pub(super) fn of_event(first: &Rejected<'_>, batch: bool) -> Self {
+        let too_large = !batch && first.code == EVENT_TOO_LARGE;
+        let status = if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        let refusal = Self::new(status, first.code, first.message.clone());
+        let field = first.path(batch);
+        if field.is_empty() { refusal } else { refusal.at(field) }
+    }
+
+    fn when(self, retry: Retry) -> Self {
+        match retry {
+            Retry::Never => self,
+            Retry::After(wait) => self.retry_after(wait),
+        }
+    }
+
     /// 404; `known` names what the listener does answer.
     pub(super) fn not_found(known: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", format!("no such path; known here: {known}"))
@@ -87,6 +109,46 @@ impl From<BodyError> for Rejection {
             BodyError::BrokenOff(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<InflateError> for Rejection {
+    fn from(error: InflateError) -> Self {
+        let status = match error {
+            InflateError::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            InflateError::Damaged(_) | InflateError::Window(_) => StatusCode::BAD_REQUEST,
+            InflateError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<PayloadError> for Rejection {
+    fn from(error: PayloadError) -> Self {
+        let refusal = Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
+        Self { field: error.field().map(str::to_owned), ..refusal }
+    }
+}
+
+impl From<ProjectError> for Rejection {
+    fn from(error: ProjectError) -> Self {
+        let status = match error {
+            ProjectError::Unknown => StatusCode::UNAUTHORIZED,
+            ProjectError::Disabled | ProjectError::OriginNotAllowed => StatusCode::FORBIDDEN,
+            ProjectError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.code(), error.to_string()).when(error.retry())
+    }
+}
+
+impl From<JournalError> for Rejection {
+    fn from(error: JournalError) -> Self {
+        let status = match error {
+            JournalError::Full | JournalError::Overloaded | JournalError::Failed | JournalError::Closed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Self::new(status, error.code(), error.to_string()).when(error.retry())
     }
 }
 

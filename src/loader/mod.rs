@@ -32,7 +32,7 @@ use uuid::Uuid;
 use self::backoff::Backoff;
 use self::rows::{InsertBody, TableRows};
 pub use self::status::LoaderStatus;
-use crate::clickhouse::{ClickHouseError, ErrorClass, Insert, Store};
+use crate::clickhouse::{Class, ClickHouseError, Insert, RowSource, Store};
 use crate::journal::{Backlog, Segment, SegmentReader, SegmentState};
 use crate::metrics::figures;
 use crate::row::LayoutError;
@@ -90,7 +90,7 @@ impl LoadError {
 
     /// Whether ClickHouse answered, and said no.
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::ClickHouse(error) if error.number().is_some())
+        matches!(self, Self::ClickHouse(error) if error.server_code().is_some())
     }
 }
 
@@ -165,7 +165,7 @@ impl Loader {
             if segment.state == SegmentState::Whole {
                 match self.send_whole(segment, rows).await {
                     Ok(()) => continue,
-                    Err(LoadError::ClickHouse(error)) if error.class() == ErrorClass::Reject => {
+                    Err(LoadError::ClickHouse(error)) if error.class() == Class::Reject => {
                         self.check_drift().await?;
                         tracing::warn!(segment = segment.number, %error, "parting a segment that is refused");
                         figures().inserts_bisected.increment(1);
@@ -184,35 +184,25 @@ impl Loader {
     async fn survey(&self, mut segment: Segment) -> Result<(Vec<TableRows>, Segment), LoadError> {
         let backlog = self.backlog.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let open = |segment: &Segment| {
-                backlog.read(segment)?.ok_or_else(|| io::Error::other("the head of the segment is damaged"))
-            };
             if segment.unsettled {
-                backlog.settle(&mut segment, &mut open(&segment)?)?;
+                let mut reader = open(&backlog, &segment)?;
+                backlog.settle(&mut segment, &mut reader)?;
             }
-            Ok::<_, io::Error>((TableRows::survey(&mut open(&segment)?)?, segment))
+            let tables = TableRows::survey(&mut open(&backlog, &segment)?)?;
+            Ok::<_, io::Error>((tables, segment))
         });
         read.await.map_err(io::Error::other)?.map_err(LoadError::Read)
     }
 
     async fn send_whole(&self, segment: &Segment, rows: &TableRows) -> Result<(), LoadError> {
-        let mut body = InsertBody::new(self.open(segment)?, rows);
-        self.insert(&rows.table.name, &rows.token(), || body.next_piece()).await?;
+        let body = InsertBody::new(open(&self.backlog, segment)?, rows);
+        self.insert(&rows.table.name, &rows.token(), body).await?;
         figures().rows_loaded.increment(rows.rows);
         tracing::debug!(segment = segment.number, table = rows.table.name, rows = rows.rows, "loaded");
         Ok(())
     }
 
-    fn open(&self, segment: &Segment) -> Result<SegmentReader, LoadError> {
-        Ok(self.backlog.read(segment)?.ok_or_else(|| io::Error::other("the head of the segment is damaged"))?)
-    }
-
-    async fn insert(
-        &self,
-        table: &str,
-        token: &str,
-        body: impl FnMut() -> io::Result<Option<bytes::Bytes>> + Send,
-    ) -> Result<(), ClickHouseError> {
+    async fn insert(&self, table: &str, token: &str, body: impl RowSource) -> Result<(), ClickHouseError> {
         let begun = Instant::now();
         // The attempts of one token have ids of their own: a query that is still running keeps its id.
         let query_id = format!("{token}-{:08x}", Uuid::new_v4().as_fields().0);
@@ -231,4 +221,8 @@ impl Loader {
             Some(drift) => Err(LoadError::Drift(drift.to_string())),
         }
     }
+}
+
+fn open(backlog: &Backlog, segment: &Segment) -> io::Result<SegmentReader> {
+    backlog.read(segment)?.ok_or_else(|| io::Error::other("the head of the segment is damaged"))
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::rows::{TableRows, token, token_prefix};
-use super::{LoadError, Loader};
-use crate::clickhouse::{ClickHouseError, ErrorClass};
+use super::{LoadError, Loader, open};
+use crate::clickhouse::{Class, ClickHouseError, EventKey};
 use crate::event::Timestamp;
 use crate::journal::{Item, Segment};
 use crate::metrics::figures;
@@ -40,7 +40,7 @@ impl Loader {
                 loaded += part.len();
                 continue;
             };
-            let Some(code) = error.number().filter(|_| error.class() == ErrorClass::Reject) else {
+            let Some(code) = error.server_code().filter(|_| error.class() == Class::Reject) else {
                 return Err(error.into());
             };
             let alone = part.len() == 1;
@@ -51,7 +51,9 @@ impl Loader {
                     continue;
                 }
                 let middle = left.start + left.len() / 2;
-                parts.extend([left.start..middle, middle..left.end].into_iter().filter(|half| !half.is_empty()));
+                parts.extend(
+                    [left.start..middle, middle..left.end].into_iter().filter(|half| !half.is_empty()),
+                );
             }
             if loaded == 0 && refused.len() >= REFUSED_IN_A_ROW {
                 return Err(LoadError::AllRefused(code));
@@ -67,7 +69,7 @@ impl Loader {
 
     fn read_rows(&self, segment: &Segment, found: &TableRows) -> Result<Rows, LoadError> {
         let layout = Layout::parse(&found.table.header)?;
-        let mut reader = self.open(segment)?;
+        let mut reader = open(&self.backlog, segment)?;
         let mut bytes = Vec::new();
         loop {
             match reader.next_item()? {
@@ -100,8 +102,7 @@ impl Loader {
             body.extend_from_slice(row);
         }
         let token = token(found.segment, &found.table.name, part.len() as u64, checksum);
-        let mut body = Some(Bytes::from(body));
-        self.insert(&found.table.name, &token, || Ok(body.take())).await
+        self.insert(&found.table.name, &token, vec![Bytes::from(body)].into_iter()).await
     }
 
     /// The stretches of `part` whose events are not in the table.
@@ -111,13 +112,13 @@ impl Loader {
         rows: &Rows,
         part: Range<usize>,
     ) -> Result<Vec<Range<usize>>, LoadError> {
-        let Some(ids) = rows.event_ids(part.clone())? else { return Ok(vec![part]) };
+        let Some(keys) = rows.event_keys(part.clone())? else { return Ok(vec![part]) };
         let (first, last) = found.received;
-        let stored = self.store.stored_event_ids(first, last, &ids).await?;
+        let stored = self.store.stored_event_ids(first, last, &keys.iter().copied().collect()).await?;
         let mut left = Vec::new();
         let mut start = part.start;
-        for (row, id) in part.clone().zip(&ids) {
-            if stored.contains(id) {
+        for (row, key) in part.clone().zip(&keys) {
+            if stored.contains(key) {
                 left.extend((start < row).then_some(start..row));
                 start = row + 1;
             }
@@ -150,25 +151,28 @@ impl Loader {
         }
         let checksum = crc32c::crc32c(&body[header..]);
         let token = token(found.segment, table.name(), refused.len() as u64, checksum);
-        let mut body = Some(Bytes::from(body));
-        self.insert(table.name(), &token, || Ok(body.take())).await?;
+        self.insert(table.name(), &token, vec![Bytes::from(body)].into_iter()).await?;
         Ok(())
     }
 }
 
 impl Rows {
-    /// The ids of these rows' events; `None` for a table without.
-    fn event_ids(&self, part: Range<usize>) -> Result<Option<Vec<Uuid>>, LoadError> {
-        let Some(position) = self.layout.position("event_id") else { return Ok(None) };
-        let mut ids = Vec::with_capacity(part.len());
+    /// What identifies these rows' events; `None` for a table without events' ids.
+    fn event_keys(&self, part: Range<usize>) -> Result<Option<Vec<EventKey>>, LoadError> {
+        let position = |name| self.layout.position(name);
+        let Some((project, event)) = position("project_id").zip(position("event_id")) else {
+            return Ok(None);
+        };
+        let mut keys = Vec::with_capacity(part.len());
         for span in &self.spans[part] {
             let values = self.layout.values(&self.bytes[span.clone()])?;
-            ids.push(match values[position] {
+            let id = |position: usize| match values[position] {
                 Value::Uuid(id) => id,
                 _ => Uuid::nil(),
-            });
+            };
+            keys.push((id(project), id(event)));
         }
-        Ok(Some(ids))
+        Ok(Some(keys))
     }
 
     fn encode_refused(&self, index: usize, code: u32, out: &mut Vec<u8>) -> Result<(), LoadError> {

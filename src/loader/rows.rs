@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::clickhouse::RowSource;
 use crate::event::Timestamp;
 use crate::journal::{Item, RecordHead, SegmentReader, TableHead};
 use crate::metrics::figures;
@@ -40,7 +41,11 @@ impl TableRows {
                     }
                     let Some(table) = head.tables.iter().find(|table| table.tag == record.tag) else {
                         figures().journal_records_dropped.increment(1);
-                        tracing::error!(segment = head.number, tag = record.tag, "a record has no known table");
+                        tracing::error!(
+                            segment = head.number,
+                            tag = record.tag,
+                            "a record has no known table"
+                        );
                         continue;
                     };
                     let received = (record.received_at, record.received_at);
@@ -101,12 +106,11 @@ impl InsertBody {
         let next = Some(rows.table.header.clone());
         Self { reader, tag: rows.table.tag, next, expected: (rows.rows, rows.checksum), seen: (0, 0) }
     }
+}
 
-    /// The next piece; `None` when the body is whole.
-    ///
-    /// # Errors
-    /// Also when the rows are not those of the first reading: the token would not fit them.
-    pub(super) fn next_piece(&mut self) -> io::Result<Option<Bytes>> {
+impl RowSource for InsertBody {
+    /// Fails also when the rows are not those of the first reading: the token would not fit them.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let Some(mut piece) = self.next.take() else { return Ok(None) };
         loop {
             match self.reader.next_item()? {

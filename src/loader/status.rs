@@ -41,8 +41,11 @@ impl LoaderStatus {
     /// What keeps segments from ClickHouse now, a sentence each; nothing when all is well.
     pub fn reasons(&self) -> Vec<String> {
         let state = self.state();
-        let mut reasons: Vec<String> =
-            state.failure.iter().map(|failure| format!("clickhouse does not take segments: {failure}")).collect();
+        let mut reasons: Vec<String> = state
+            .failure
+            .iter()
+            .map(|failure| format!("clickhouse does not take segments: {failure}"))
+            .collect();
         if let Some((segment, reason)) = state.parked.first_key_value() {
             let count = state.parked.len();
             reasons.push(format!("{count} segments are parked, the first is {segment}: {reason}"));

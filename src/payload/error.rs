@@ -4,6 +4,9 @@ use thiserror::Error;
 
 use crate::retry::Retry;
 
+/// The code of an event that is over its limit: for a body that is one event the same as a body over its own.
+pub const EVENT_TOO_LARGE: &str = "event_too_large";
+
 /// What is wrong, and what was expected. Its text goes on from the name of a field: "`url` is missing; …". It
 /// never repeats what a client sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -57,7 +60,7 @@ impl Problem {
             Self::InvalidEventId => "invalid_event_id",
             Self::InvalidSource => "invalid_source",
             Self::TooDeep { .. } => "too_deep",
-            Self::EventTooLarge { .. } => "event_too_large",
+            Self::EventTooLarge { .. } => EVENT_TOO_LARGE,
             Self::NoEvents => "no_events",
             Self::TooManyEvents { .. } => "too_many_events",
         }

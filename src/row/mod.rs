@@ -207,10 +207,14 @@ impl RejectedRow<'_> {
 
 fn put_length(out: &mut Vec<u8>, mut length: usize) {
     while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
+        out.push(low_bits(length) | 0x80);
         length >>= 7;
     }
-    out.push((length & 0x7f) as u8);
+    out.push(low_bits(length));
+}
+
+fn low_bits(length: usize) -> u8 {
+    length.to_le_bytes()[0] & 0x7f
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -1,1 +1,5 @@
+//! Weir from the outside: real processes, a real engine, real sockets, real kills.
 
+mod architecture;
+mod harness;
+mod pipeline;

@@ -75,6 +75,7 @@ impl Client {
         let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {status_line:?}")))?;
         let mut headers = Vec::new();
         let mut length = 0;
+        let mut chunked = false;
         loop {
             let line = self.read_line()?;
             let Some((name, value)) = line.split_once(": ") else { break };
@@ -82,12 +83,30 @@ impl Client {
             if name == "content-length" {
                 length = value.parse().map_err(std::io::Error::other)?;
             }
+            chunked |= name == "transfer-encoding" && value == "chunked";
             headers.push((name, value.to_owned()));
         }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
+        let body = if chunked { self.read_chunks()? } else { self.read_bytes(length)? };
         let body = String::from_utf8(body).map_err(std::io::Error::other)?;
         Ok(Answer { status, headers, body })
+    }
+
+    fn read_bytes(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_chunks(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let length = usize::from_str_radix(&self.read_line()?, 16).map_err(std::io::Error::other)?;
+            body.extend(self.read_bytes(length)?);
+            self.read_line()?;
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     fn read_line(&mut self) -> std::io::Result<String> {

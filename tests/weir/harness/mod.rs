@@ -1,10 +1,10 @@
 //! What the tests start and talk to: real collectors, each with a real engine on ports and a folder of its own.
 
-mod collector;
 mod client;
+mod collector;
 
 pub use client::{Answer, Client};
-pub use collector::{Collector, Setup};
+pub use collector::{Collector, Setup, signal_process, weir};
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

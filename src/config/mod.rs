@@ -1,0 +1,199 @@
+//! Settings: every one is a flag and has a `WEIR_…` twin in the environment; defaults and units stand in `flags.rs` and
+//! nowhere else. `weir serve --help` is made of it.
+//!
+//! A setting that cannot be ends the process with exit code 64 and a sentence that names it.
+
+mod flags;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
+pub use self::flags::{LogArgs, LogFormat, ServeArgs, StoreArgs};
+use crate::clickhouse::{ClickHouseSettings, EngineSettings, Password, Timeouts};
+use crate::enrich::{AddressMode, TrustedProxies};
+use crate::event::PayloadLimits;
+use crate::http::ListenerSettings;
+use crate::journal::JournalSettings;
+use crate::loader::LoaderSettings;
+use crate::project::ProjectSettings;
+
+/// A setting, or two that do not go together, cannot be.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{setting}: {problem}")]
+pub struct ConfigError {
+    setting: &'static str,
+    problem: String,
+}
+
+impl ConfigError {
+    /// A setting, by its flag and its variable, and what is wrong with it.
+    pub fn new(setting: &'static str, problem: impl Into<String>) -> Self {
+        Self { setting, problem: problem.into() }
+    }
+}
+
+/// Where the tables are.
+#[derive(Clone, Debug)]
+pub enum StoreSettings {
+    /// In a ClickHouse that runs by itself.
+    Server(ClickHouseSettings),
+    /// In the engine that the collector runs as a child process.
+    Embedded(EngineSettings),
+}
+
+impl StoreArgs {
+    /// The store these settings name.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub fn store(&self) -> Result<StoreSettings, ConfigError> {
+        let Some(url) = &self.clickhouse_url else {
+            return Ok(StoreSettings::Embedded(EngineSettings {
+                data_dir: self.data_dir.join("engine"),
+                port: self.engine_port,
+                library: self.engine_lib.clone(),
+                database: self.clickhouse_database.clone(),
+                executable: None,
+            }));
+        };
+        let is_http = ["http://", "https://"]
+            .iter()
+            .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+        if !is_http {
+            let problem = "expected a URL like http://127.0.0.1:8123 or https://host:8443";
+            return Err(ConfigError::new("--clickhouse-url (WEIR_CLICKHOUSE_URL)", problem));
+        }
+        Ok(StoreSettings::Server(ClickHouseSettings {
+            url: url.clone(),
+            user: self.clickhouse_user.clone(),
+            password: Password::new(&self.clickhouse_password),
+            database: self.clickhouse_database.clone(),
+            timeouts: Timeouts::default(),
+        }))
+    }
+}
+
+/// The settings of a collector, each in the words of the module it is for.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each field's type describes it")]
+pub struct CollectorSettings {
+    pub data_dir: PathBuf,
+    pub store: StoreSettings,
+    pub migrate: bool,
+    pub listener: ListenerSettings,
+    pub operations: SocketAddr,
+    pub payload: PayloadLimits,
+    pub trusted_proxies: TrustedProxies,
+    pub address: AddressMode,
+    pub projects: ProjectSettings,
+    pub journal: JournalSettings,
+    pub loader: LoaderSettings,
+    /// Rejected events kept for one project in a minute.
+    pub rejected_per_minute: NonZeroU32,
+    /// Event ids remembered.
+    pub recent_events: usize,
+    /// Age of the backlog from which on readiness is degraded.
+    pub degraded_after: Duration,
+    /// How long a shutdown may take.
+    pub shutdown_timeout: Duration,
+}
+
+impl ServeArgs {
+    /// Checks what the flags cannot check one by one.
+    pub fn settings(&self) -> Result<CollectorSettings, ConfigError> {
+        let Self { network, limits, projects, journal, .. } = self;
+        let trusted_proxies = TrustedProxies::parse(&network.trusted_proxies).map_err(|error| {
+            ConfigError::new("--trusted-proxies (WEIR_TRUSTED_PROXIES)", error.to_string())
+        })?;
+        if limits.max_event > limits.max_inflated {
+            let problem = "one event may not be larger than a body may be inflated";
+            return Err(ConfigError::new("--max-event (WEIR_MAX_EVENT)", problem));
+        }
+        if journal.journal_waiting < limits.max_inflated * 2 {
+            let problem = "expected at least twice --max-inflated, so that the largest body has room";
+            return Err(ConfigError::new("--journal-waiting (WEIR_JOURNAL_WAITING)", problem));
+        }
+        if journal.journal_max < journal.segment_size {
+            let problem = "the journal may not be smaller than one segment";
+            return Err(ConfigError::new("--journal-max (WEIR_JOURNAL_MAX)", problem));
+        }
+        Ok(CollectorSettings {
+            data_dir: self.store.data_dir.clone(),
+            store: self.store.store()?,
+            migrate: !self.no_migrate,
+            listener: self.listener(),
+            operations: network.ops_listen,
+            payload: limits.payload(),
+            trusted_proxies,
+            address: network.client_address,
+            projects: projects.settings(),
+            journal: journal.settings(),
+            loader: LoaderSettings {
+                concurrency: usize::from(journal.load_concurrency),
+                ..LoaderSettings::default()
+            },
+            rejected_per_minute: limits.max_rejected,
+            recent_events: limits.recent_events as usize,
+            degraded_after: journal.degraded_after,
+            shutdown_timeout: network.shutdown_timeout,
+        })
+    }
+
+    fn listener(&self) -> ListenerSettings {
+        let network = &self.network;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        ListenerSettings {
+            address: network.listen,
+            threads: network.threads.map_or_else(cores, usize::from),
+            max_connections: network.max_connections as usize,
+            header_timeout: network.header_timeout,
+            body_timeout: network.body_timeout,
+            idle_timeout: network.idle_timeout,
+            drain_timeout: network.shutdown_timeout / 2,
+            ..ListenerSettings::default()
+        }
+    }
+}
+
+impl LimitArgs {
+    fn payload(&self) -> PayloadLimits {
+        PayloadLimits {
+            body: self.max_body,
+            inflated: self.max_inflated,
+            event: self.max_event,
+            events: self.max_events as usize,
+            type_chars: self.max_type as usize,
+            url: self.max_url,
+            ..PayloadLimits::default()
+        }
+    }
+}
+
+impl ProjectArgs {
+    fn settings(&self) -> ProjectSettings {
+        ProjectSettings {
+            refresh: self.project_refresh,
+            unknown_expiry: self.unknown_key_expiry,
+            known_capacity: u64::from(self.known_keys),
+            unknown_capacity: u64::from(self.unknown_keys),
+            ..ProjectSettings::default()
+        }
+    }
+}
+
+impl JournalArgs {
+    fn settings(&self) -> JournalSettings {
+        JournalSettings {
+            segment_bytes: self.segment_size as u64,
+            segment_rows: u64::from(self.segment_rows),
+            segment_age: self.segment_age,
+            max_bytes: self.journal_max as u64,
+            max_waiting_bytes: self.journal_waiting,
+        }
+    }
+}
