@@ -141,17 +141,20 @@ where
     let mut stopping = false;
     loop {
         tokio::select! {
+            // In this order: an answer that is written once the shutdown is known says `Connection: close`, and a
+            // head that arrives as its time ends counts as arrived.
             biased;
-            closed = connection.as_mut() => return End::Closed(closed),
-            () = &mut late => return End::Overdue,
             () = &mut stopped, if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
+            closed = connection.as_mut() => return End::Closed(closed),
+            () = &mut late => return End::Overdue,
         }
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 fn answer_panic(panic: Box<dyn Any + Send>) -> Answer {
     let text = panic.downcast_ref::<&str>().copied();
     let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");

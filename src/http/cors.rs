@@ -11,7 +11,7 @@ use http::header::RETRY_AFTER;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// How long a browser may remember a preflight; none remembers it for longer.
-const PREFLIGHT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const PREFLIGHT_AGE: Duration = Duration::from_hours(24);
 
 /// The headers of every answer of the public listener. Echoes `Origin`, `null` too.
 pub(super) fn layer() -> CorsLayer {

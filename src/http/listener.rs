@@ -199,15 +199,10 @@ impl<A: Apis> Worker<A> {
 
     /// Waits for a free place if there is none: meanwhile this thread accepts nobody else.
     async fn seat(&self, stream: TcpStream, peer: SocketAddr, stopped: &watch::Receiver<bool>) {
-        let free = Arc::clone(&self.seats).try_acquire_owned().ok();
-        let permit = match free {
-            Some(permit) => permit,
-            None => {
-                figures().connections_refused.increment(1);
-                let Ok(permit) = Arc::clone(&self.seats).acquire_owned().await else { return };
-                permit
-            }
-        };
+        if self.seats.available_permits() == 0 {
+            figures().connections_refused.increment(1);
+        }
+        let Ok(permit) = Arc::clone(&self.seats).acquire_owned().await else { return };
         let seat = Seat::new(permit);
         // An answer is one write, there is nothing to gather; a client that has gone already shows when it is read.
         let _ = stream.set_nodelay(true);

@@ -21,7 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tower::ServiceBuilder;
 use tower_http::timeout::TimeoutLayer;
-use tower_http::trace::TraceLayer;
+use tower_http::trace::{DefaultOnFailure, TraceLayer};
+use tracing::Level;
 
 use super::answer::{Answer, json, text};
 use super::listener::raised;
@@ -122,7 +123,8 @@ impl<R: Fn() -> Readiness + Send + Sync + 'static> Operations<R> {
             async move { Ok::<_, Infallible>(answer) }
         });
         let service = ServiceBuilder::new()
-            .layer(TraceLayer::new_for_http())
+            // A 503 of `/readyz` is an answer, not an error of ours.
+            .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))
             .service(routes);
         let served = http1::Builder::new()

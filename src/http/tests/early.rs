@@ -85,8 +85,12 @@ fn a_client_that_asks_first_is_told_to_continue_or_refused_at_once() {
 
 #[test]
 fn a_refused_client_cannot_go_on_sending() {
-    let bytes = |settings: &mut ListenerSettings| settings.linger_bytes = MEGABYTE;
-    let time = |settings: &mut ListenerSettings| settings.linger_timeout = SHORT;
+    let bytes = |settings: &mut ListenerSettings| {
+        (settings.linger_bytes, settings.linger_timeout) = (MEGABYTE, 10 * PATIENCE);
+    };
+    let time = |settings: &mut ListenerSettings| {
+        (settings.linger_bytes, settings.linger_timeout) = (usize::MAX, SHORT);
+    };
     for server in [Server::start(bytes), Server::start(time)] {
         let mut client = server.connect();
         client.send(head("POST", "/api/events", &["Content-Length: 999999999999"]));

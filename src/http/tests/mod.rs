@@ -204,8 +204,9 @@ impl Reply {
 
 /// A head as a page sends it, with further header lines.
 fn head(method: &str, target: &str, more: &[&str]) -> String {
-    let more: String = more.iter().map(|line| format!("{line}\r\n")).collect();
-    format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://shop.example\r\n{more}\r\n")
+    let request =
+        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://shop.example\r\n");
+    more.iter().fold(request, |request, line| request + line + "\r\n") + "\r\n"
 }
 
 /// A whole `POST /api/events`.

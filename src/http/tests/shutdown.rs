@@ -14,7 +14,7 @@ fn a_request_in_flight_is_answered_and_a_resting_connection_closed() {
 
     server.stop.send_replace(true);
     assert!(resting.is_closed());
-    let late = TcpStream::connect(server.address).err().expect("nobody listens any more");
+    let late = TcpStream::connect(server.address).expect_err("nobody listens any more");
     assert_eq!(late.kind(), ErrorKind::ConnectionRefused);
 
     server.gate.send_replace(true);
