@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod event;
 pub mod metrics;
+pub mod payload;
 pub mod retry;
 pub mod row;
