@@ -30,17 +30,17 @@ pub(super) fn decode<'a>(body: &'a str, limits: &PayloadLimits) -> Result<Decode
 /// The body's fields, and the one without which nobody can be told about the others.
 fn open(body: &str) -> Result<(Fields<'_>, Cow<'_, str>), Fault> {
     if body.trim().is_empty() {
-        return Err(not_json("it is empty"));
+        return Err(not_json("it is empty".to_owned()));
     }
-    let json = serde_json::from_str::<&RawValue>(body).map_err(not_json)?;
+    let json = serde_json::from_str::<&RawValue>(body).map_err(|error| not_json(error.to_string()))?;
     let fields = Fields::of(json)?;
     let project_key = check::required(Field::ProjectKey, fields.text(Field::ProjectKey)?)?;
     Ok((fields, project_key))
 }
 
 /// The fault of a body that is no JSON text. Errors of syntax tell a position and repeat no value.
-pub(super) fn not_json(detail: impl ToString) -> Fault {
-    Field::Unknown.fault(Problem::InvalidJson { detail: detail.to_string() })
+pub(super) fn not_json(detail: String) -> Fault {
+    Field::Unknown.fault(Problem::InvalidJson { detail })
 }
 
 fn snippet<'a>(
@@ -129,7 +129,7 @@ impl<'a> Fields<'a> {
             let problem = Problem::WrongType { found: check::type_of(json), expected: "an object" };
             return Err(Field::Unknown.fault(problem));
         }
-        serde_json::from_str(json).map_err(not_json)
+        serde_json::from_str(json).map_err(|error| not_json(error.to_string()))
     }
 
     fn value(&self, field: Field) -> Result<Option<&'a RawValue>, Fault> {

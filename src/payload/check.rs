@@ -166,12 +166,15 @@ fn deeper_than(limit: usize, json: &str) -> bool {
 /// Whether a URL has a scheme, `://`, and something behind it; for the web's schemes that is a host. Apps and
 /// extensions have schemes of their own, so any will do.
 fn is_absolute(url: &str) -> bool {
-    let Some((scheme, rest)) = url.split_once("://") else { return false };
-    let mut letters = scheme.bytes();
-    let well_formed = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
-        && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
-    let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    well_formed && !rest.is_empty() && !(web && rest.starts_with(['/', '?', '#', ':', ' ']))
+    let in_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let bytes = url.as_bytes();
+    // Not `split_once("://")`: preparing its search cost 270 of a snippet's 9,100 instructions.
+    let length = bytes.iter().take_while(|byte| in_scheme(byte)).count();
+    let (scheme, rest) = bytes.split_at(length);
+    let Some([first, ..]) = rest.strip_prefix(b"://") else { return false };
+    let web = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && !(web && matches!(first, b'/' | b'?' | b'#' | b':' | b' '))
 }
 
 /// What a piece of valid JSON text is.

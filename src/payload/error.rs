@@ -10,8 +10,7 @@ pub const EVENT_TOO_LARGE: &str = "event_too_large";
 /// What is wrong, and what was expected. Its text goes on from the name of a field: "`url` is missing; …". It
 /// never repeats what a client sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[allow(missing_docs, reason = "each variant is the code of the same name, described in the module")]
-pub enum Problem {
+pub(super) enum Problem {
     #[error("is not JSON: {detail}; expected one JSON object")]
     InvalidJson { detail: String },
     #[error("is {found}; expected {expected}")]
@@ -46,7 +45,7 @@ pub enum Problem {
 
 impl Problem {
     /// The stable word for it; the table in [`payload`](crate::payload) lists them.
-    pub const fn code(&self) -> &'static str {
+    pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::InvalidJson { .. } => "invalid_json",
             Self::WrongType { .. } => "wrong_type",
@@ -102,11 +101,6 @@ impl PayloadError {
     /// The top-level field that is wrong; `None` where the body as a whole is.
     pub const fn field(&self) -> Option<&'static str> {
         if self.field.is_empty() { None } else { Some(self.field) }
-    }
-
-    /// What is wrong with it.
-    pub const fn problem(&self) -> &Problem {
-        &self.problem
     }
 
     /// The body's project key, where it could still be read: its project's operator may want to see the refusal.

@@ -241,3 +241,6 @@ fn zstd(body: &[u8], output: &mut Output) -> Result<Vec<u8>, InflateError> {
     reader.window_log_max(WINDOW_LOG_MAX).map_err(|_| damaged)?;
     output.collect(|out| reader.read(out).map_err(|_| damaged))
 }
+
+#[cfg(test)]
+mod tests;

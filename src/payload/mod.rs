@@ -54,7 +54,7 @@ mod wire;
 
 use std::borrow::Cow;
 
-pub use error::{EVENT_TOO_LARGE, PayloadError, Problem};
+pub use error::{EVENT_TOO_LARGE, PayloadError};
 
 use crate::event::{Event, PayloadLimits, Source, Timestamp};
 use error::Fault;

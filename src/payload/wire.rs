@@ -15,8 +15,8 @@ use serde_with::de::DeserializeAsWrap;
 /// A body in one of its formats: with `events` it is a batch, whatever else it holds.
 ///
 /// Untagged, but not by serde's own means: those buffer the whole body and try one variant after the other, which
-/// for 387 bytes took 3.0 µs and 48 allocations where [`Wire`] takes 0.46 µs and one. A purely derived twin is
-/// what the tests compare this one with.
+/// for 387 bytes took 3.0 µs and 48 allocations where one struct of all fields, [`Wire`], took 0.46 µs and one. A
+/// purely derived twin is what the tests compare this one with.
 #[derive(Debug, PartialEq, serde::Deserialize)]
 #[serde(untagged, try_from = "Wire<'a>", bound(deserialize = "'de: 'a"))]
 pub(super) enum Payload<'a> {
@@ -60,8 +60,7 @@ impl Batch<'_> {
             }
             (before_last, last) = (last, next);
         }
-        let end = start + body.len();
-        end.saturating_sub(before_last) <= limit && end.saturating_sub(last) <= limit
+        (start + body.len()).saturating_sub(before_last) <= limit
     }
 }
 
@@ -270,7 +269,7 @@ impl<'de> Deserialize<'de> for WireEvent<'de> {
 struct WireEvents<'a>(Vec<WireEvent<'a>>);
 
 impl WireEvents<'_> {
-    /// Room made at once: growing from nothing to 100 events would allocate six times, from here three.
+    /// Room made at once: growing from nothing to 100 events would allocate six times, from here four.
     const FIRST: usize = 16;
     /// The strict pass goes no further, since its list takes 184 bytes for an event that may be two bytes of
     /// JSON. Where more are allowed, the careful one reads them.
