@@ -1,0 +1,165 @@
+//! The client: one HTTP pool, a deadline around each call.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::time::Duration;
+
+use clickhouse::{Client, Row};
+use serde::Deserialize;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{ClickHouseError, ClickHouseSettings};
+use crate::event::Timestamp;
+
+/// How long each kind of call may take before it is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A query that answers from small tables.
+    pub query: Duration,
+    /// One statement of a migration, and reading back what an insert has stored.
+    pub statement: Duration,
+    /// A piece of an insert's rows on its way into the socket.
+    pub send: Duration,
+    /// A whole insert, from its first byte to ClickHouse's confirmation.
+    pub insert: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            query: Duration::from_secs(10),
+            statement: Duration::from_mins(2),
+            send: Duration::from_secs(30),
+            insert: Duration::from_mins(3),
+        }
+    }
+}
+
+/// An event's identity across everything that is stored: its project and its id.
+pub type EventKey = (Uuid, Uuid);
+
+/// More projects than this are not named in a query: reading a few rows too many is cheaper.
+const PROJECTS_NAMED: usize = 200;
+
+/// A ClickHouse and our tables in it. Clones share one pool of connections, which lives on the runtime that first
+/// uses it: make all calls from one runtime.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) client: Client,
+    pub(super) database: String,
+    pub(super) timeouts: Timeouts,
+}
+
+#[derive(Row, Deserialize)]
+struct StoredId {
+    #[serde(with = "clickhouse::serde::uuid")]
+    project_id: Uuid,
+    #[serde(with = "clickhouse::serde::uuid")]
+    event_id: Uuid,
+}
+
+impl Store {
+    /// A client; nothing is connected yet.
+    pub fn new(settings: &ClickHouseSettings) -> Self {
+        let client = Client::default()
+            .with_url(&settings.url)
+            .with_database(&settings.database)
+            .with_user(&settings.user)
+            .with_password(settings.password.reveal())
+            .with_product_info("weir", env!("CARGO_PKG_VERSION"));
+        Self { client, database: settings.database.clone(), timeouts: settings.timeouts }
+    }
+
+    /// The server's version; the proof that ClickHouse answers and knows us, since any HTTP 200 passes as a success
+    /// elsewhere. The database need not exist.
+    pub async fn version(&self) -> Result<String, ClickHouseError> {
+        let client = self.client.clone().with_database("system");
+        self.within(self.timeouts.query, client.query_raw("SELECT version()").fetch_one()).await
+    }
+
+    /// Ends the query with this id and waits until it is gone, for [`Timeouts::statement`] at most. A query that is
+    /// not running is a success. Behind a load balancer only the server that answers is asked.
+    pub async fn end_query(&self, query_id: &str) -> Result<(), ClickHouseError> {
+        let deadline = Instant::now() + self.timeouts.statement;
+        loop {
+            let running: u64 = self
+                .within(
+                    self.timeouts.query,
+                    self.client
+                        .query_raw("SELECT count() FROM system.processes WHERE query_id = {id:String}")
+                        .param("id", query_id)
+                        .fetch_one(),
+                )
+                .await?;
+            if running == 0 {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ClickHouseError::Timeout(self.timeouts.statement));
+            }
+            let kill = self
+                .client
+                .query_raw("KILL QUERY WHERE query_id = {id:String} SYNC FORMAT Null")
+                .param("id", query_id)
+                .execute();
+            self.within(left, kill).await?;
+            tokio::time::sleep(Duration::from_millis(50).min(left)).await;
+        }
+    }
+
+    /// Which of `wanted` are stored among the events received from `first` to `last`, both included. Memory is
+    /// bounded by `wanted`, whatever the range holds.
+    pub async fn stored_event_ids(
+        &self,
+        first: Timestamp,
+        last: Timestamp,
+        wanted: &HashSet<EventKey>,
+    ) -> Result<HashSet<EventKey>, ClickHouseError> {
+        let projects: HashSet<String> = wanted.iter().map(|(project, _)| project.to_string()).collect();
+        let mut sql = "SELECT project_id, event_id FROM events \
+             WHERE received_at >= fromUnixTimestamp64Milli({first:Int64}, 'UTC') \
+             AND received_at <= fromUnixTimestamp64Milli({last:Int64}, 'UTC')"
+            .to_owned();
+        let named = projects.len() <= PROJECTS_NAMED;
+        if named {
+            sql.push_str(" AND project_id IN {projects:Array(UUID)}");
+        }
+        let mut query = self
+            .client
+            .query_raw(&sql)
+            // On replicas: what a quorum has confirmed, not what this one happens to hold.
+            .with_setting("select_sequential_consistency", "1")
+            .param("first", first.as_millis())
+            .param("last", last.as_millis());
+        if named {
+            query = query.param("projects", projects.iter().collect::<Vec<_>>());
+        }
+        self.within(self.timeouts.statement, async {
+            let mut stored = HashSet::new();
+            let mut cursor = query.fetch::<StoredId>()?;
+            while let Some(row) = cursor.next().await? {
+                let key = (row.project_id, row.event_id);
+                if wanted.contains(&key) {
+                    stored.insert(key);
+                }
+            }
+            Ok(stored)
+        })
+        .await
+    }
+
+    /// Runs a call of the client under a deadline.
+    pub(super) async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = clickhouse::error::Result<T>>,
+    ) -> Result<T, ClickHouseError> {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(clickhouse::error::Error::TimedOut)) | Err(_) => Err(ClickHouseError::Timeout(limit)),
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+}
