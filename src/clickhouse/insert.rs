@@ -16,7 +16,7 @@ pub struct Insert<'a> {
     /// The deduplication token: the same for the same bytes, another for others. ClickHouse drops rows under a
     /// token it knows without an error, whatever they are.
     pub token: &'a str,
-    /// The name the query runs under, for [`Store::end_query`]; one for each attempt.
+    /// The name the query runs under, for [`Store::end_queries`]; one for each attempt.
     pub query_id: &'a str,
 }
 
@@ -60,7 +60,7 @@ const SETTINGS: &[(&str, &str)] = &[
 impl Store {
     /// Inserts what `rows` gives. `Ok` means that ClickHouse has confirmed all of it; sent again under the same
     /// token, it is stored once. After an error a part may be stored, and after a timeout it may still be:
-    /// [`end_query`](Self::end_query) first, then look.
+    /// [`end_queries`](Self::end_queries) first, then look.
     pub async fn insert(&self, insert: &Insert<'_>, rows: impl RowSource) -> Result<(), ClickHouseError> {
         let limit = self.timeouts.insert;
         match tokio::time::timeout(limit, self.stream(insert, rows)).await {

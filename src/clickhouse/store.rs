@@ -29,9 +29,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             query: Duration::from_secs(10),
-            statement: Duration::from_secs(120),
+            statement: Duration::from_mins(2),
             send: Duration::from_secs(30),
-            insert: Duration::from_secs(180),
+            insert: Duration::from_mins(3),
         }
     }
 }
@@ -41,6 +41,9 @@ pub type EventKey = (Uuid, Uuid);
 
 /// More projects than this are not named in a query: reading a few rows too many is cheaper.
 const PROJECTS_NAMED: usize = 200;
+
+/// More events than this are not named in a query either: 500 ids are 20 KB of its URL.
+const EVENTS_NAMED: usize = 500;
 
 /// A ClickHouse and our tables in it. Clones share one pool of connections, which lives on the runtime that first
 /// uses it: make all calls from one runtime.
@@ -87,10 +90,8 @@ impl Store {
                 .within(
                     self.timeouts.query,
                     self.client
-                        .query_raw(
-                            "SELECT count() FROM system.processes WHERE startsWith(query_id, {id:String})",
-                        )
-                        .param("id", prefix)
+                        .query_raw("SELECT count() FROM system.processes WHERE startsWith(query_id, {prefix:String})")
+                        .param("prefix", prefix)
                         .fetch_one(),
                 )
                 .await?;
@@ -103,8 +104,8 @@ impl Store {
             }
             let kill = self
                 .client
-                .query_raw("KILL QUERY WHERE startsWith(query_id, {id:String}) SYNC FORMAT Null")
-                .param("id", prefix)
+                .query_raw("KILL QUERY WHERE startsWith(query_id, {prefix:String}) SYNC FORMAT Null")
+                .param("prefix", prefix)
                 .execute();
             self.within(left, kill).await?;
             tokio::time::sleep(Duration::from_millis(50).min(left)).await;
@@ -128,6 +129,10 @@ impl Store {
         if named {
             sql.push_str(" AND project_id IN {projects:Array(UUID)}");
         }
+        let events_named = wanted.len() <= EVENTS_NAMED;
+        if events_named {
+            sql.push_str(" AND event_id IN {events:Array(UUID)}");
+        }
         let mut query = self
             .client
             .query_raw(&sql)
@@ -137,6 +142,10 @@ impl Store {
             .param("last", last.as_millis());
         if named {
             query = query.param("projects", projects.iter().collect::<Vec<_>>());
+        }
+        if events_named {
+            let events: Vec<String> = wanted.iter().map(|(_, event)| event.to_string()).collect();
+            query = query.param("events", events);
         }
         self.within(self.timeouts.statement, async {
             let mut stored = HashSet::new();

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::{eventually, weir};
+use crate::harness::{engine_password, eventually, weir};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -109,12 +109,11 @@ fn run(script: &str, data: &Path) -> String {
 
 /// The block for production, pointed at the engine that runs here instead of a server that does not exist.
 fn run_production(script: &str, data: &Path) {
-    let password = fs::read_to_string(data.join("engine/access")).unwrap();
     let elsewhere = TempDir::new().unwrap();
     let mut here = script.to_owned();
     for (there, ours) in [
         ("https://clickhouse.example.com:8443", "http://127.0.0.1:8123"),
-        ("PASSWORD=secret", &format!("PASSWORD={}", password.trim())),
+        ("PASSWORD=secret", &format!("PASSWORD={}", engine_password(data))),
         ("/var/lib/weir", elsewhere.path().to_str().unwrap()),
     ] {
         assert!(here.contains(there), "the README no longer names {there}");

@@ -1,6 +1,4 @@
-//! The files that an engine's directory holds besides its data: who may come in, and how it is configured.
-//!
-//! `access` is what another process of the same user needs to reach the engine:
+//! The file `access`: what another process of the same user needs to reach the engine, for the owner's eyes only.
 //!
 //! ```text
 //! port=8123
@@ -10,47 +8,20 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::super::{ClickHouseSettings, Password, Timeouts};
 use super::EngineError;
 
-const USER: &str = "weir";
-
-/// What `default` may read besides our database: what `/play` shows and completes with, and figures.
-const PUBLIC_SYSTEM_TABLES: &[&str] = &[
-    "asynchronous_metrics",
-    "build_options",
-    "columns",
-    "completions",
-    "contributors",
-    "data_skipping_indices",
-    "data_type_families",
-    "databases",
-    "dimensions",
-    "events",
-    "formats",
-    "functions",
-    "keywords",
-    "merges",
-    "metrics",
-    "numbers",
-    "one",
-    "parts",
-    "settings",
-    "table_engines",
-    "table_functions",
-    "tables",
-    "time_zones",
-];
+pub(super) const USER: &str = "weir";
 
 /// How to come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Access {
     pub(super) port: u16,
-    password: Password,
+    pub(super) password: Password,
 }
 
 impl Access {
@@ -83,7 +54,6 @@ impl Access {
             text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| v)
         };
         let password = value("password")?;
-        // It goes into an XML file as it is.
         let is_ours = password.len() == 64 && password.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_ours.then_some(())?;
         Some(Self { port: value("port")?.parse().ok()?, password: Password::new(password) })
@@ -99,26 +69,6 @@ impl Access {
             timeouts: Timeouts::default(),
         }
     }
-
-    /// Writes the engine's configuration; gives the path of its main file.
-    pub(super) fn configure(&self, dir: &Path, database: &str) -> Result<PathBuf, EngineError> {
-        write_private(&dir.join("users.xml"), &self.users(database))?;
-        let config = dir.join("config.xml");
-        write_private(&config, CONFIG)?;
-        Ok(config)
-    }
-
-    fn users(&self, database: &str) -> String {
-        let grants: String = PUBLIC_SYSTEM_TABLES
-            .iter()
-            .map(|table| format!("<query>GRANT SELECT ON system.{table}</query>"))
-            .chain([format!("<query>GRANT SELECT ON {database}.*</query>")])
-            .collect();
-        USERS
-            .replace("{password}", self.password.reveal())
-            .replace("{user}", USER)
-            .replace("{grants}", &grants)
-    }
 }
 
 impl std::fmt::Display for Access {
@@ -133,7 +83,7 @@ fn random_password() -> Password {
 }
 
 /// Writes a file that its owner alone may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> Result<(), EngineError> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), EngineError> {
     let attempt = || {
         let new = path.with_extension(format!("new-{}", std::process::id()));
         let mut file =
@@ -144,62 +94,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), EngineError> {
     };
     attempt().map_err(|source| EngineError::File { path: path.to_owned(), source })
 }
-
-/// The caches' defaults come to 20 GB, for a machine of its own. System log tables stay off: this kind of server
-/// has none unless they are configured.
-const CONFIG: &str = "<clickhouse>
-    <logger><console>1</console></logger>
-    <log-level>warning</log-level>
-    <users_config>users.xml</users_config>
-    <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
-    <max_concurrent_queries>100</max_concurrent_queries>
-    <mark_cache_size>134217728</mark_cache_size>
-    <index_mark_cache_size>16777216</index_mark_cache_size>
-    <primary_index_cache_size>67108864</primary_index_cache_size>
-    <vector_similarity_index_cache_size>16777216</vector_similarity_index_cache_size>
-    <text_index_tokens_cache_size>16777216</text_index_tokens_cache_size>
-    <text_index_header_cache_size>16777216</text_index_header_cache_size>
-    <text_index_postings_cache_size>16777216</text_index_postings_cache_size>
-    <parquet_metadata_cache_size>16777216</parquet_metadata_cache_size>
-    <iceberg_metadata_files_cache_size>16777216</iceberg_metadata_files_cache_size>
-    <paimon_metadata_files_cache_size>16777216</paimon_metadata_files_cache_size>
-</clickhouse>
-";
-
-/// `default` is also who the engine's own start-up statements run as, and those open the listener: hence `SYSTEM
-/// LISTEN`. With it, anyone on this machine can close the listener; the supervisor then starts the engine again.
-const USERS: &str = "<clickhouse>
-    <profiles>
-        <default/>
-        <reader>
-            <max_memory_usage>1000000000</max_memory_usage>
-            <max_memory_usage_for_user>1500000000</max_memory_usage_for_user>
-            <allow_introspection_functions>0</allow_introspection_functions>
-            <constraints>
-                <max_memory_usage><max>1000000000</max><min>1000000</min></max_memory_usage>
-                <max_memory_usage_for_user><const/></max_memory_usage_for_user>
-                <allow_introspection_functions><const/></allow_introspection_functions>
-            </constraints>
-        </reader>
-    </profiles>
-    <quotas><default/></quotas>
-    <users>
-        <{user}>
-            <password>{password}</password>
-            <networks><ip>127.0.0.1</ip></networks>
-            <profile>default</profile>
-            <quota>default</quota>
-        </{user}>
-        <default>
-            <password></password>
-            <networks><ip>127.0.0.1</ip></networks>
-            <profile>reader</profile>
-            <quota>default</quota>
-            <grants><query>GRANT SYSTEM LISTEN ON *.*</query>{grants}</grants>
-        </default>
-    </users>
-</clickhouse>
-";
 
 #[cfg(test)]
 mod tests {
@@ -215,11 +109,8 @@ mod tests {
         let second = Access::establish(&dir, 9000).expect("access");
         assert_eq!(first.password, second.password);
         assert_eq!(Access::read(&dir).expect("a file"), Some(second.clone()));
-        second.configure(&dir, "weir").expect("files");
-        for file in ["access", "users.xml"] {
-            let mode = fs::metadata(dir.join(file)).expect("a file").permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{file}");
-        }
+        let mode = fs::metadata(dir.join("access")).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{second:?}").contains(second.password.reveal()));
         assert_ne!(random_password(), random_password());
     }

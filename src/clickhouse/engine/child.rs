@@ -1,41 +1,83 @@
-//! The child process: loads the engine's library and hands the process over to it.
+//! The child process: gives up its right to the host's files, loads the engine's library and hands the process over
+//! to it.
 //!
 //! The library is 566 MB and installs signal handlers, so it is never loaded into a collector. The only unsafe code
 //! of this crate is here.
 
-use std::ffi::{CString, OsString, c_char, c_int, c_void};
-use std::io::Read as _;
+use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
+use std::fs;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-/// The hidden command of the binary that [`run_child`] serves. Its arguments are the library's path, then the
-/// engine's own arguments.
+use super::config;
+use super::confine::confine;
+use super::process::STORE;
+
+/// The hidden command of the binary that [`run_child`] serves. Its arguments are the library, the engine's directory
+/// and the port.
 pub const CHILD_COMMAND: &str = "engine-child";
 
 /// How long the engine may take to end after its parent is gone.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// Opens the listener, then waits for ever: the engine ends with its last statement. It holds no memory and looks
+/// up once a second whether it has been cancelled.
+const STATEMENTS: &str = "SYSTEM START LISTEN HTTP; \
+    SELECT sleepEachRow(1) FROM system.numbers \
+    SETTINGS max_block_size = 1, max_threads = 1, max_execution_time = 0 FORMAT Null";
+
 /// Runs the engine until standard input closes, which is what the parent's end does to it. `arguments` are those
 /// after [`CHILD_COMMAND`].
 pub fn run_child(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let mut arguments = arguments;
-    let Some(library) = arguments.next() else {
+    let arguments: Vec<OsString> = arguments.collect();
+    let [library, dir, port] = arguments.as_slice() else {
         eprintln!("{CHILD_COMMAND} is for weir's own use");
         return ExitCode::from(64);
     };
-    let texts: Result<Vec<CString>, _> = std::iter::once(OsString::from("weir-engine"))
-        .chain(arguments)
-        .map(|argument| CString::new(argument.into_vec()))
-        .collect();
-    let Ok(texts) = texts else {
-        eprintln!("an argument of the engine holds a zero byte");
-        return ExitCode::from(64);
-    };
+    match prepare(Path::new(library), Path::new(dir), port) {
+        Ok(arguments) => run(library, &arguments),
+        Err(error) => {
+            eprintln!("the engine's process cannot be prepared: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Confines the process and gives the engine's arguments.
+fn prepare(library: &Path, dir: &Path, port: &OsStr) -> io::Result<Vec<CString>> {
+    let store = dir.join(STORE);
+    fs::create_dir_all(&store)?;
+    let (confined, users) = (dir.join(config::CONFINED), dir.join(config::USERS));
+    let is_confined = confine(&store, &[library, &confined, &users]);
+    if !is_confined {
+        eprintln!("this system cannot confine the engine: without the password it answers nobody");
+    }
+    let config = if is_confined { confined } else { dir.join(config::UNCONFINED) };
+    let arguments: [&[&OsStr]; 7] = [
+        &["weir-engine".as_ref()],
+        &["--path=".as_ref(), store.as_ref()],
+        &["--config-file=".as_ref(), config.as_ref()],
+        &["--listen_host=127.0.0.1".as_ref()],
+        &["--http_port=".as_ref(), port],
+        &["--query".as_ref()],
+        &[STATEMENTS.as_ref()],
+    ];
+    arguments
+        .map(|parts| CString::new(parts.join(OsStr::new("")).into_vec()))
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::from)
+}
+
+fn run(library: &OsStr, arguments: &[CString]) -> ExitCode {
+    // After `confine`, which threads started before it would escape.
     std::thread::spawn(end_with_parent);
-    match run_library(&library, &texts) {
+    match run_library(library, arguments) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(reason)) => {
             eprintln!("{reason}");
@@ -60,7 +102,7 @@ fn end_with_parent() {
 }
 
 #[allow(unsafe_code, reason = "the engine is a C library; its interface is called here and nowhere else")]
-fn run_library(library: &OsString, texts: &[CString]) -> Result<Option<String>, libloading::Error> {
+fn run_library(library: &OsStr, texts: &[CString]) -> Result<Option<String>, libloading::Error> {
     type Run = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut c_void;
     type Reason = unsafe extern "C" fn(*mut c_void) -> *const c_char;
 

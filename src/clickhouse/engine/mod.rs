@@ -7,17 +7,19 @@
 //!    │ starts it again        │ ends when the pipe closes: whatever kills the parent, the child goes too
 //!    ▼                        ▼
 //! DIR/access (0600)        DIR/store: tables, the lock, and `status` with the PID of the lock's owner
-//! DIR/config.xml, DIR/users.xml (0600), rewritten at each start
+//! DIR/*.xml (0600)         configuration, written anew at each start
 //! ```
 //!
-//! Two users: `weir` with a random password and all rights; `default` without one, as ClickHouse has it, who may
-//! read our database and what describes it, and nothing of the host. Both from this machine only.
+//! Two ways in, from this machine only: `weir`, with a random password and all rights; and without credentials, for
+//! `curl` and `/play`, reading our tables and nothing else (`config.rs` says how, and what that takes).
 //!
 //! That we talk to our own child is made sure twice: the password is known to this directory's owner alone, and the
 //! PID in `DIR/store/status` has to be the child's.
 
 mod access;
 mod child;
+mod config;
+mod confine;
 mod library;
 mod log;
 mod process;
@@ -44,7 +46,7 @@ pub struct EngineSettings {
     pub data_dir: PathBuf,
     /// The port on 127.0.0.1.
     pub port: u16,
-    /// The database that `default` may read: ASCII letters, digits and `_`.
+    /// The database that may be read without a password: ASCII letters, digits and `_`.
     pub database: String,
     /// `libchdb.so`; looked for when unset.
     pub library: Option<PathBuf>,

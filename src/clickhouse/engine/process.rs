@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::super::{ClickHouseSettings, Store, Timeouts};
 use super::access::Access;
 use super::child::CHILD_COMMAND;
 use super::log::{LastError, relay};
-use super::{EngineError, EngineSettings, library};
+use super::{EngineError, EngineSettings, config, library};
 use crate::metrics::figures;
 
 /// How long a start may take, an earlier engine's end included.
@@ -31,11 +31,8 @@ const DIRECTORY_LOCKED: u32 = 76;
 /// `NETWORK_ERROR`: the port is in use.
 const PORT_IN_USE: u32 = 210;
 
-/// Opens the listener, then waits for ever: the engine ends with its last statement. It holds no memory and looks
-/// up once a second whether it has been cancelled.
-const STATEMENTS: &str = "SYSTEM START LISTEN HTTP; \
-    SELECT sleepEachRow(1) FROM system.numbers \
-    SETTINGS max_block_size = 1, max_threads = 1, max_execution_time = 0 FORMAT Null";
+/// The part of the engine's directory that is the engine's own.
+pub(super) const STORE: &str = "store";
 
 /// Everything needed to start the child, again and again.
 #[derive(Debug)]
@@ -43,7 +40,6 @@ pub(super) struct Launch {
     executable: PathBuf,
     arguments: Vec<OsString>,
     data_dir: PathBuf,
-    store_dir: PathBuf,
     access: ClickHouseSettings,
     pub(super) port: u16,
 }
@@ -74,25 +70,15 @@ impl Launch {
         let file = |source| EngineError::File { path: settings.data_dir.clone(), source };
         let data_dir = std::path::absolute(&settings.data_dir).map_err(file)?;
         let access = Access::establish(&data_dir, settings.port)?;
-        let config = access.configure(&data_dir, &settings.database)?;
-        let store_dir = data_dir.join("store");
-        let option = |name: &str, value: &Path| {
-            let mut argument = OsString::from(name);
-            argument.push(value);
-            argument
-        };
+        config::write(&data_dir, &access, &settings.database)?;
         let arguments = vec![
             CHILD_COMMAND.into(),
             library.into(),
-            option("--path=", &store_dir),
-            option("--config-file=", &config),
-            "--listen_host=127.0.0.1".into(),
-            format!("--http_port={}", settings.port).into(),
-            "--query".into(),
-            STATEMENTS.into(),
+            data_dir.clone().into(),
+            settings.port.to_string().into(),
         ];
         let access = access.client(&settings.database);
-        Ok(Self { executable, arguments, data_dir, store_dir, access, port: settings.port })
+        Ok(Self { executable, arguments, data_dir, access, port: settings.port })
     }
 
     /// How to reach the engine.
@@ -130,6 +116,8 @@ impl Launch {
         let mut child = Command::new(&self.executable)
             .args(&self.arguments)
             .current_dir(&self.data_dir)
+            // The collector's secrets may stand in its environment, and SQL could read them there.
+            .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -153,7 +141,7 @@ impl Launch {
     }
 
     fn owner(&self) -> Option<u32> {
-        parse_status(&fs::read_to_string(self.store_dir.join("status")).ok()?)
+        parse_status(&fs::read_to_string(self.data_dir.join(STORE).join("status")).ok()?)
     }
 }
 

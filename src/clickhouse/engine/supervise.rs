@@ -7,18 +7,20 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, warn};
 
+use super::super::{ClickHouseError, ClickHouseSettings, Store, Timeouts};
 use super::process::{Launch, Running};
 
 /// Pauses before another start: doubled at each failure, back to the first after a minute of health.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 /// How long a start may take here.
 const START: Duration = Duration::from_secs(30);
-/// How often it is checked that the port is open, and how often in a row it may be closed. A busy engine accepts
-/// connections; one whose listener was closed by a statement does not, and never will again.
-const KNOCK_EVERY: Duration = Duration::from_secs(2);
-const KNOCKS: u32 = 3;
+/// How often the engine is asked for its version, how long it may take, and how often in a row it may fail. One whose
+/// listener was closed (`SYSTEM STOP LISTEN`) runs on and would never be heard of again.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
+const FAILURES: u32 = 3;
 
 /// Watches `running` and its successors until `stopped` says so, or its sender is gone.
 pub(super) async fn keep_running(
@@ -36,7 +38,7 @@ pub(super) async fn keep_running(
             let reason = tokio::select! {
                 _ = &mut stopped => return child.end().await,
                 status = child.ended() => status.map_or_else(|error| error.to_string(), |s| child.last_words(s)),
-                () = port_closed(launch.port) => "its port is closed".to_owned(),
+                () = silent(&launch) => "it does not answer".to_owned(),
             };
             pid.send_replace(None);
             error!(reason, "the engine ended and is started again");
@@ -75,11 +77,19 @@ async fn restart(launch: &Launch) -> Option<Running> {
     None
 }
 
-async fn port_closed(port: u16) {
-    let mut closed = 0;
-    while closed < KNOCKS {
-        sleep(KNOCK_EVERY).await;
-        let knock = timeout(KNOCK_EVERY, TcpStream::connect(("127.0.0.1", port))).await;
-        closed = if matches!(knock, Ok(Err(_))) { closed + 1 } else { 0 };
+/// Returns when the engine does not answer any more. An error of its own is an answer.
+async fn silent(launch: &Launch) {
+    let impatient = Timeouts { query: PATIENCE, ..launch.access().timeouts };
+    let store = Store::new(&ClickHouseSettings { timeouts: impatient, ..launch.access().clone() });
+    let mut failures = 0;
+    while failures < FAILURES {
+        sleep(ASK_EVERY).await;
+        // A connection made before the listener was closed still works: knock with a new one.
+        let door = timeout(PATIENCE, TcpStream::connect(("127.0.0.1", launch.port))).await;
+        let answers = match store.version().await {
+            Err(ClickHouseError::Network(_) | ClickHouseError::Timeout(_)) => false,
+            Ok(_) | Err(_) => true,
+        };
+        failures = if answers && matches!(door, Ok(Ok(_))) { 0 } else { failures + 1 };
     }
 }

@@ -4,7 +4,7 @@ mod client;
 mod collector;
 
 pub use client::{Answer, Client};
-pub use collector::{Collector, Setup, signal_process, weir};
+pub use collector::{Collector, Setup, engine_password, signal_process, weir};
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
