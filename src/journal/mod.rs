@@ -236,7 +236,6 @@ fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
         };
         next_number = next_number.max(number + 1);
         let segment = Segment { number, state, bytes, oldest: Timestamp::EPOCH, unsettled: true };
-        backlog.count_bytes(bytes);
         recover_segment(directory, backlog, segment)?;
     }
     directory.sync()?;
@@ -253,7 +252,6 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
             return backlog.set_aside(&segment);
         }
         // Torn while it was made, before it could take a record.
-        backlog.uncount_bytes(segment.bytes);
         return directory.remove(&name);
     };
     segment.oldest = reader.head().created_at;
@@ -262,9 +260,9 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
             tracing::warn!(segment = segment.number, bytes, "removed a segment without an intact record");
             figures().journal_bytes_dropped.increment(bytes);
         }
-        backlog.uncount_bytes(segment.bytes);
         return directory.remove(&name);
     }
+    backlog.count_bytes(segment.bytes);
     backlog.push(segment);
     Ok(())
 }
