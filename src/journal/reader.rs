@@ -141,9 +141,10 @@ impl SegmentReader {
             let more = (target - have).min(WINDOW) as u64;
             let more = more.min(self.limit.saturating_sub(from));
             self.window.resize(have + usize::try_from(more).unwrap_or(WINDOW), 0);
-            let read = self.file.read_at(&mut self.window[have..], from)?;
-            self.window.truncate(have + read);
-            if read == 0 {
+            let read = self.file.read_at(&mut self.window[have..], from);
+            // Also when it failed: whoever tries again must not find the zeros.
+            self.window.truncate(have + *read.as_ref().unwrap_or(&0));
+            if read? == 0 {
                 break;
             }
         }
