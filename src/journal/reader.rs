@@ -32,7 +32,7 @@ pub enum Item<'a> {
     Damage {
         /// How many bytes.
         bytes: u64,
-        /// How many records are missing, as far as the neighbours' sequence numbers tell.
+        /// How many records are missing, by the sequence numbers of their neighbours.
         records: u64,
     },
     /// Nothing intact follows. `bytes` are left: none in a segment that was sealed in peace, some where a write was
@@ -78,7 +78,6 @@ impl SegmentReader {
     /// The next record, or what is in its place.
     pub fn next_item(&mut self) -> io::Result<Item<'_>> {
         let start = self.position();
-        let mut records_damaged = 0;
         loop {
             let Some(head) = self.seek_head()? else {
                 let bytes = self.position() - start;
@@ -91,7 +90,7 @@ impl SegmentReader {
             let body = self.window[self.at..].get(RecordHead::LENGTH..RecordHead::LENGTH + length);
             if body.is_some_and(|rows| crc32c::crc32c(rows) == head.checksum) {
                 if here > start {
-                    let records = head.sequence.saturating_sub(self.next_sequence).max(records_damaged);
+                    let records = head.sequence - self.next_sequence;
                     self.next_sequence = head.sequence;
                     return Ok(Item::Damage { bytes: here - start, records });
                 }
@@ -102,7 +101,6 @@ impl SegmentReader {
             }
             // The head is sound but its rows are not. A later record may begin anywhere behind the head: where
             // the rows are torn, their length points past it.
-            records_damaged += 1;
             self.at += RecordHead::LENGTH.min(available);
         }
     }
