@@ -53,11 +53,9 @@ impl Writer {
             let patience = self.patience();
             match self.gather.take(&mut gathered, patience) {
                 Wake::Work => self.commit(&mut gathered),
+                Wake::Idle if !self.healthy.load(Ordering::Relaxed) => self.probe(),
                 Wake::Idle => {}
                 Wake::Closed => break,
-            }
-            if !self.healthy.load(Ordering::Relaxed) {
-                self.probe();
             }
             if self.is_due() {
                 self.seal();
@@ -194,7 +192,8 @@ impl Writer {
         JournalError::Failed
     }
 
-    /// Tries a disk that has failed, so that it is found well again without waiting for a request.
+    /// Tries a disk that has failed, so that it is found well again without waiting for a request; requests that
+    /// come all the same try it themselves.
     fn probe(&mut self) {
         match self.begin(self.clock.now()) {
             Ok(open) => {
