@@ -172,6 +172,7 @@ impl Journal {
             clock: clock.clone(),
             healthy: healthy.clone(),
             next_number,
+            head_bytes: SegmentHead::new(0, Timestamp::EPOCH).encode().len() as u64,
             open: None,
         };
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(|| writer.run())?;
