@@ -152,6 +152,13 @@ struct Shared {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+impl Drop for Shared {
+    /// A journal that nobody can reach seals what is open, and its thread ends.
+    fn drop(&mut self) {
+        self.gather.close();
+    }
+}
+
 impl Journal {
     /// Opens the journal in a directory: what is left there is in the backlog, and the writer's thread runs.
     pub fn open(
@@ -201,6 +208,9 @@ impl Journal {
     pub fn check(&self) -> Result<(), JournalError> {
         if !self.0.healthy.load(Ordering::Relaxed) {
             return Err(JournalError::Failed);
+        }
+        if self.0.gather.is_closed() {
+            return Err(JournalError::Closed);
         }
         if self.is_full() {
             return Err(JournalError::Full);

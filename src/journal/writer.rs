@@ -47,6 +47,16 @@ pub(super) struct OpenSegment {
     unsettled: bool,
 }
 
+impl Drop for Writer {
+    /// However the thread ends, nobody waits for an answer that does not come.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.healthy.store(false, Ordering::Relaxed);
+        }
+        self.gather.abandon();
+    }
+}
+
 impl Writer {
     /// Works until the journal is closed; then seals what is open.
     pub(super) fn run(mut self) {
