@@ -54,12 +54,14 @@ pub(super) fn file_name(number: u64, state: SegmentState) -> String {
 
 pub(super) fn parse_file_name(name: &str) -> Option<(u64, SegmentState)> {
     let (number, ending) = name.split_once('.')?;
+    let number = number.parse().ok()?;
     let state = match ending {
         WHOLE => SegmentState::Whole,
         PARTED => SegmentState::Parted,
         _ => return None,
     };
-    Some((number.parse().ok()?, state))
+    // A number written in another way would not lead back to this file.
+    (file_name(number, state) == name).then_some((number, state))
 }
 
 const WHOLE: &str = "segment";

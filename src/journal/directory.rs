@@ -71,7 +71,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
     };
     if !path.is_dir() {
         make_directory(parent)?;
-        fs::DirBuilder::new().mode(0o700).create(path)?;
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            // By another process, at the same time.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
     }
     match File::open(parent) {
         // Whoever may not read it did not make anything there: an operator did.

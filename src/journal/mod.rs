@@ -55,6 +55,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,7 +64,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use self::backlog::parse_file_name;
+use self::backlog::{file_name, parse_file_name};
 pub use self::backlog::{Backlog, Segment, SegmentState};
 pub use self::directory::{Directory, DiskDirectory, SegmentFile};
 use self::gather::Gather;
@@ -235,20 +236,25 @@ impl Journal {
 
 /// Puts every segment that is left into the backlog; gives the first number that is free.
 fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
-    let mut next_number = 1;
-    for (name, bytes) in directory.list()? {
-        let Some((number, state)) = parse_file_name(&name) else {
-            // A damaged segment set aside keeps its number.
-            if let Some(number) = name.split('.').next().and_then(|number| number.parse::<u64>().ok()) {
-                next_number = next_number.max(number + 1);
-            }
+    let mut last_number = 0;
+    let files: BTreeMap<String, u64> = directory.list()?.into_iter().collect();
+    for (name, bytes) in &files {
+        // A damaged segment set aside keeps its number.
+        let number = name.split('.').next().and_then(|number| number.parse::<u64>().ok());
+        last_number = last_number.max(number.unwrap_or(0));
+        let Some((number, state)) = parse_file_name(name) else {
             tracing::warn!(file = name, "left a file alone that is no segment to be sent");
             continue;
         };
-        next_number = next_number.max(number + 1);
-        let segment = Segment { number, state, bytes, oldest: Timestamp::EPOCH, unsettled: true };
+        if state == SegmentState::Whole && files.contains_key(&file_name(number, SegmentState::Parted)) {
+            // Some filesystems show both names after a power cut during the rename; it is one file.
+            directory.remove(name)?;
+            continue;
+        }
+        let segment = Segment { number, state, bytes: *bytes, oldest: Timestamp::EPOCH, unsettled: true };
         recover_segment(directory, backlog, segment)?;
     }
+    let next_number = last_number.checked_add(1).ok_or_else(|| io::Error::other("no number is left"))?;
     directory.sync()?;
     if !backlog.is_empty() {
         tracing::info!(segments = backlog.len(), bytes = backlog.bytes(), "found segments to load");
