@@ -180,7 +180,7 @@ impl Journal {
             clock: clock.clone(),
             healthy: healthy.clone(),
             next_number,
-            head_bytes: SegmentHead::new(0, Timestamp::EPOCH).encode().len() as u64,
+            head_bytes: SegmentHead::bytes(),
             open: None,
         };
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(|| writer.run())?;
@@ -265,10 +265,10 @@ fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
 fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Segment) -> io::Result<()> {
     let name = segment.file_name();
     let Some(mut reader) = backlog.read(&segment)? else {
-        if reader::holds_records(&*directory.open(&name)?)? {
+        if segment.bytes > SegmentHead::bytes() {
             return backlog.set_aside(&segment);
         }
-        // Torn while it was made, before it could take a record.
+        // Torn while it was made: records come only after a durable head.
         return directory.remove(&name);
     };
     segment.oldest = reader.head().created_at;

@@ -149,23 +149,3 @@ impl SegmentReader {
         Ok(())
     }
 }
-
-/// Whether a file without a readable head holds anything that looks like a record: then it is damaged, and not just
-/// torn before its first record was written.
-pub(super) fn holds_records(file: &dyn SegmentFile) -> io::Result<bool> {
-    let mut window = vec![0; WINDOW];
-    let mut offset = 0;
-    loop {
-        let read = file.read_at(&mut window, offset)?;
-        if read < RecordHead::LENGTH {
-            return Ok(false);
-        }
-        let last = read - RecordHead::LENGTH;
-        for at in (0..=last).step_by(ALIGNMENT) {
-            if RecordHead::decode(&window[at..read]).is_some() {
-                return Ok(true);
-            }
-        }
-        offset += (last / ALIGNMENT * ALIGNMENT + ALIGNMENT) as u64;
-    }
-}
