@@ -176,13 +176,20 @@ impl Backlog {
 
     /// Makes an unsettled segment fit to be sent: what follows its last intact record is cut off, and what
     /// stays is synced. Without the sync, a power cut after the load could take rows away, and the segment would
-    /// go out again under another token.
+    /// go out again under another token. It says in log and figures what is damaged.
+    ///
+    /// It reads a reader fresh from [`read`](Self::read) to its end; to send the segment, read it anew.
     pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {
         let mut end = reader.position();
         loop {
             match reader.next_item()? {
                 Item::Record(..) => {}
-                Item::Damage { .. } => continue,
+                Item::Damage { bytes, records } => {
+                    tracing::error!(segment = segment.number, bytes, records, "damaged records are not sent");
+                    figures().journal_bytes_dropped.increment(bytes);
+                    figures().journal_records_dropped.increment(records);
+                    continue;
+                }
                 Item::End { .. } => break,
             }
             end = reader.position();
