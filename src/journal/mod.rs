@@ -64,8 +64,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use self::backlog::{file_name, parse_file_name};
 pub use self::backlog::{Backlog, Segment, SegmentState};
+use self::backlog::{file_name, parse_file_name};
 pub use self::directory::{Directory, DiskDirectory, SegmentFile};
 use self::gather::Gather;
 pub use self::reader::{Item, SegmentReader};

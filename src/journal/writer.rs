@@ -123,7 +123,7 @@ impl Writer {
             };
             for waiter in run {
                 // Whoever has gone away needs no answer.
-                let _ = waiter.answer.send(answer.clone());
+                let _ = waiter.answer.send(answer);
             }
             start = end;
         }
