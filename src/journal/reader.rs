@@ -99,9 +99,8 @@ impl SegmentReader {
                 self.at += head.span().min(available);
                 return Ok(Item::Record(head, &self.window[rows]));
             }
-            // The head is sound but its rows are not. A later record may begin anywhere behind the head: where
-            // the rows are torn, their length points past it.
-            self.at += RecordHead::LENGTH.min(available);
+            // The head is sound but its rows are not: they are stepped over unread, whoever wrote them.
+            self.at += head.span().min(available);
         }
     }
 
