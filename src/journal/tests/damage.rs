@@ -181,6 +181,24 @@ fn a_record_forged_inside_an_event_is_none_unless_it_knows_the_id() {
     assert_eq!(read_forged(ID, 0), ["before", "forged", "after"]);
 }
 
+#[test]
+fn rows_of_a_damaged_record_are_not_searched_when_its_head_is_sound() {
+    let mut forged = entry("forged").bytes().to_vec();
+    stamp(&mut forged, ID, 1);
+    let mut made = make(ID, &["before".to_owned(), "x".repeat(forged.len() + 8), "after".to_owned()]);
+    let rows = made.records[1].0 + RecordHead::LENGTH;
+    made.bytes[rows..rows + forged.len()].copy_from_slice(&forged);
+    assert_eq!(read_back(&made.bytes).0, ["before", "after"]);
+}
+
+#[test]
+fn a_record_that_stands_in_its_segment_twice_is_read_once() {
+    let made = small();
+    let (start, _) = made.records[1];
+    let copied = [&made.bytes[..], &made.bytes[start..]].concat();
+    assert_eq!(read_back(&copied).0, made.texts);
+}
+
 /// A file whose reads fail once, when told to.
 struct FailsOnce(Arc<AtomicBool>, Vec<u8>);
 

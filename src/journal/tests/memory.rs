@@ -10,6 +10,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::super::{Directory, SegmentFile};
+use super::change::Change;
 
 /// What the journal asks of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,25 +35,6 @@ struct Fault {
     kind: io::ErrorKind,
     /// Bytes of a write that come through all the same.
     partial: usize,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Write(u64, Vec<u8>),
-    Cut(u64),
-}
-
-impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            Self::Write(offset, bytes) => {
-                let start = usize::try_from(*offset).unwrap();
-                content.resize(content.len().max(start + bytes.len()), 0);
-                content[start..start + bytes.len()].copy_from_slice(bytes);
-            }
-            Self::Cut(length) => content.resize(usize::try_from(*length).unwrap(), 0),
-        }
-    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -163,6 +145,17 @@ impl MemoryDirectory {
         let file = disk.files.len() - 1;
         disk.names.insert(name.to_owned(), file);
         disk.durable_names.insert(name.to_owned(), file);
+    }
+
+    /// Lets a new process take over from one that was killed: what is not synced is still to be seen, and may be
+    /// lost later. Only what failed syncs left in doubt is forgotten: no process can see that.
+    pub(super) fn resume(&self) {
+        let mut disk = self.disk();
+        disk.steps_left = None;
+        for file in &mut disk.files {
+            file.failed = false;
+            file.pending.iter_mut().for_each(|(_, doubtful)| *doubtful = false);
+        }
     }
 
     /// Fails the test if the journal has done what it must not.
@@ -374,18 +367,5 @@ impl SegmentFile for MemoryFile {
         let mut disk = self.directory.step(Step::Cut)?;
         disk.change(self.file, Change::Cut(length));
         Ok(())
-    }
-}
-
-impl Change {
-    /// Leaves what is before `length`; `false` when nothing is.
-    fn cut(&mut self, length: u64) -> bool {
-        match self {
-            Self::Write(offset, bytes) => {
-                bytes.truncate(usize::try_from(length.saturating_sub(*offset)).unwrap());
-                !bytes.is_empty()
-            }
-            Self::Cut(_) => false,
-        }
     }
 }

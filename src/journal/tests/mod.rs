@@ -1,5 +1,6 @@
 //! What the journal promises, against a directory in memory that loses, tears and refuses what it is given.
 
+mod change;
 mod commit;
 mod damage;
 mod failure;

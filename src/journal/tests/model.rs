@@ -20,6 +20,8 @@ enum Op {
     Fail(Step, usize),
     /// The process ends in peace and starts again: what was open is sealed.
     Restart,
+    /// The process is killed after so many steps of a group of requests and a load; the machine goes on.
+    Kill { steps: usize, requests: Vec<Vec<usize>>, outcome: Outcome },
     /// The machine stops after so many steps of a group of requests and a load, and again after so many of the
     /// start that follows. `picks` says what of the rest is kept.
     PowerCut(PowerCut),
@@ -61,6 +63,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => outcome().prop_map(Op::Load),
         2 => (prop::sample::select(steps.to_vec()), 0_usize..4).prop_map(|(step, after)| Op::Fail(step, after)),
         1 => Just(Op::Restart),
+        2 => (0_usize..14, requests(), outcome())
+            .prop_map(|(steps, requests, outcome)| Op::Kill { steps, requests, outcome }),
         4 => (0_usize..14, requests(), outcome(), prop::option::of(0_usize..5), picks)
             .prop_map(|(steps, requests, outcome, start_steps, picks)| {
                 Op::PowerCut(PowerCut { steps, requests, outcome, start_steps, picks })
@@ -180,13 +184,18 @@ impl Run {
         self.start(&self.directory.clone());
     }
 
-    fn power_cut(&mut self, cut: &PowerCut) {
-        let PowerCut { steps, requests, outcome, start_steps, picks } = cut;
-        self.directory.stop_after(*steps);
+    /// Lets a group of requests and a load get so many steps far.
+    fn stop(&mut self, steps: usize, requests: &[Vec<usize>], outcome: Outcome) {
+        self.directory.stop_after(steps);
         self.append(requests);
-        self.load(*outcome);
+        self.load(outcome);
         self.journal.close();
         self.directory.check();
+    }
+
+    fn power_cut(&mut self, cut: &PowerCut) {
+        let PowerCut { steps, requests, outcome, start_steps, picks } = cut;
+        self.stop(*steps, requests, *outcome);
         let mut picks = picks.iter().cycle();
         let mut pick = |ways: usize| usize::from(*picks.next().unwrap()) % ways;
         let mut directory = self.directory.crash(&mut pick);
@@ -237,6 +246,11 @@ impl Run {
             Op::Load(outcome) => self.load(*outcome),
             Op::Fail(step, after) => self.directory.fail(*step, *after, 1, io::ErrorKind::StorageFull),
             Op::Restart => self.restart(),
+            Op::Kill { steps, requests, outcome } => {
+                self.stop(*steps, requests, *outcome);
+                self.directory.resume();
+                self.start(&self.directory.clone());
+            }
             Op::PowerCut(cut) => self.power_cut(cut),
         }
     }
