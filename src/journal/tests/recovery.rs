@@ -102,6 +102,25 @@ fn a_segment_without_a_record_is_removed() {
 }
 
 #[test]
+fn what_a_killed_process_had_not_synced_is_durable_before_it_is_sent() {
+    let directory = MemoryDirectory::default();
+    let journal = open(&directory, &settings());
+    append(&journal, "acknowledged").unwrap();
+    // The write, and nothing after it.
+    directory.stop_after(1);
+    append(&journal, "in flight").unwrap_err();
+    journal.close();
+    directory.resume();
+    let backlog = recovered(&directory);
+    let mut segment = take_waiting(&backlog).unwrap();
+    assert!(segment.unsettled);
+    let mut reader = backlog.read(&segment).unwrap().unwrap();
+    backlog.settle(&mut segment, &mut reader).unwrap();
+    assert_eq!(texts(&backlog, &segment), ["acknowledged", "in flight"]);
+    assert_eq!(contents(&recovered(&directory.crash(|_| 0))), [["acknowledged", "in flight"]]);
+}
+
+#[test]
 fn a_segment_is_parted_durably_or_not_at_all() {
     let directory = sealed(&["1"]);
     let backlog = recovered(&directory);
