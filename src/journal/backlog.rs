@@ -54,12 +54,14 @@ pub(super) fn file_name(number: u64, state: SegmentState) -> String {
 
 pub(super) fn parse_file_name(name: &str) -> Option<(u64, SegmentState)> {
     let (number, ending) = name.split_once('.')?;
+    let number = number.parse().ok()?;
     let state = match ending {
         WHOLE => SegmentState::Whole,
         PARTED => SegmentState::Parted,
         _ => return None,
     };
-    Some((number.parse().ok()?, state))
+    // A number written in another way would not lead back to this file.
+    (file_name(number, state) == name).then_some((number, state))
 }
 
 const WHOLE: &str = "segment";
@@ -103,7 +105,7 @@ impl Backlog {
         self.0.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a segment over; its bytes are counted already.
+    /// Hands a segment over, whose bytes are counted already.
     pub(super) fn push(&self, segment: Segment) {
         self.segments().waiting.insert(segment.number, segment);
         self.0.sealed.notify_one();
@@ -173,8 +175,11 @@ impl Backlog {
 
     /// Lets a segment wait again.
     pub fn give_back(&self, segment: Segment) {
-        self.segments().loading.remove(&segment.number);
-        self.push(segment);
+        let mut segments = self.segments();
+        segments.loading.remove(&segment.number);
+        segments.waiting.insert(segment.number, segment);
+        drop(segments);
+        self.0.sealed.notify_one();
     }
 
     /// Opens a segment for reading; `None` when its head is damaged, see [`set_aside`](Self::set_aside).
@@ -184,13 +189,20 @@ impl Backlog {
 
     /// Makes an unsettled segment fit to be sent: what follows its last intact record is cut off, and what
     /// stays is synced. Without the sync, a power cut after the load could take rows away, and the segment would
-    /// go out again under another token.
+    /// go out again under another token. It says in log and figures what is damaged.
+    ///
+    /// It reads a reader fresh from [`read`](Self::read) to its end; to send the segment, read it anew.
     pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {
         let mut end = reader.position();
         loop {
             match reader.next_item()? {
                 Item::Record(..) => {}
-                Item::Damage { .. } => continue,
+                Item::Damage { bytes, records } => {
+                    tracing::error!(segment = segment.number, bytes, records, "damaged records are not sent");
+                    figures().journal_bytes_dropped.increment(bytes);
+                    figures().journal_records_dropped.increment(records);
+                    continue;
+                }
                 Item::End { .. } => break,
             }
             end = reader.position();
@@ -211,19 +223,19 @@ impl Backlog {
     /// Notes on disk that a part of the segment's rows may be stored under other tokens, before the first of them
     /// is sent.
     pub fn part(&self, segment: &mut Segment) -> io::Result<()> {
-        if segment.state == SegmentState::Parted {
-            return Ok(());
+        if segment.state == SegmentState::Whole {
+            let parted = file_name(segment.number, SegmentState::Parted);
+            self.0.directory.rename(&segment.file_name(), &parted)?;
+            segment.state = SegmentState::Parted;
         }
-        let parted = file_name(segment.number, SegmentState::Parted);
-        self.0.directory.rename(&segment.file_name(), &parted)?;
-        segment.state = SegmentState::Parted;
+        // Also when it has its new name already: the sync of an earlier attempt may have failed.
         self.0.directory.sync()
     }
 
     /// Takes a segment out of the way whose head is damaged: it stays on disk for an operator to look at.
     pub fn set_aside(&self, segment: &Segment) -> io::Result<()> {
         let aside = format!("{:016}.{DAMAGED}", segment.number);
-        self.0.directory.rename(&segment.file_name(), &aside)?;
+        unless_gone(self.0.directory.rename(&segment.file_name(), &aside))?;
         self.0.directory.sync()?;
         tracing::error!(segment = segment.number, file = aside, "set a segment aside: its head is damaged");
         figures().journal_bytes_dropped.increment(segment.bytes);
@@ -233,21 +245,26 @@ impl Backlog {
 
     /// Deletes a segment that ClickHouse has confirmed.
     pub fn delete(&self, segment: &Segment) -> io::Result<()> {
-        match self.0.directory.remove(&segment.file_name()) {
-            // Removed by an earlier attempt, whose sync failed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result?,
-        }
+        unless_gone(self.0.directory.remove(&segment.file_name()))?;
         self.0.directory.sync()?;
         self.forget(segment);
         Ok(())
     }
 
     fn forget(&self, segment: &Segment) {
-        self.segments().loading.remove(&segment.number);
-        self.uncount_bytes(segment.bytes);
-        self.0.gone.notify_waiters();
-        (self.0.relieved)();
+        if self.segments().loading.remove(&segment.number).is_some() {
+            self.uncount_bytes(segment.bytes);
+            self.0.gone.notify_waiters();
+            (self.0.relieved)();
+        }
+    }
+}
+
+/// A file that is not there has been renamed or removed by an earlier attempt, whose sync failed.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory of segment files. Names are plain file names.
@@ -51,11 +51,7 @@ impl DiskDirectory {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another process holds it; whatever the filesystem says otherwise.
     pub fn open(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent)?.sync_all()?;
-        }
+        make_directory(path)?;
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
@@ -64,6 +60,29 @@ impl DiskDirectory {
 }
 
 const LOCK: &str = "lock";
+
+/// Makes a directory and those it lies in, as far as there are none, each durable in its parent.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        // The root, which is there.
+        None => return Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    if !path.is_dir() {
+        make_directory(parent)?;
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            // By another process, at the same time.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+    }
+    match File::open(parent) {
+        // Whoever may not read it did not make anything there: an operator did.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        parent => parent?.sync_all(),
+    }
+}
 
 impl Directory for DiskDirectory {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {

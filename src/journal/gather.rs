@@ -133,4 +133,15 @@ impl Gather {
         self.state().closed = true;
         self.wake.notify_one();
     }
+
+    /// Takes no more requests, and lets go of those that wait: nobody is left to write them.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.gathered = Gathered::default();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
 }

@@ -55,6 +55,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,8 +67,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use self::backlog::parse_file_name;
 pub use self::backlog::{Backlog, Segment, SegmentState};
+use self::backlog::{file_name, parse_file_name};
 pub use self::directory::{Directory, DiskDirectory, SegmentFile};
 use self::gather::Gather;
 pub use self::reader::{Item, SegmentReader};
@@ -155,6 +156,13 @@ struct Shared {
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
+impl Drop for Shared {
+    /// A journal that nobody can reach seals what is open, and its thread ends.
+    fn drop(&mut self) {
+        self.gather.close();
+    }
+}
+
 impl Journal {
     /// Opens the journal in a directory: what is left there is in the backlog, and the writer's thread runs.
     pub fn open(
@@ -175,6 +183,7 @@ impl Journal {
             clock: clock.clone(),
             healthy: healthy.clone(),
             next_number,
+            head_bytes: SegmentHead::bytes(),
             open: None,
         };
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(|| writer.run())?;
@@ -206,6 +215,9 @@ impl Journal {
     pub fn check(&self) -> Result<(), JournalError> {
         if !self.0.healthy.load(Ordering::Relaxed) {
             return Err(JournalError::Failed);
+        }
+        if self.0.gather.is_closed() {
+            return Err(JournalError::Closed);
         }
         if self.is_full() {
             return Err(JournalError::Full);
@@ -254,21 +266,25 @@ impl Future for Appending {
 
 /// Puts every segment that is left into the backlog; gives the first number that is free.
 fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
-    let mut next_number = 1;
-    for (name, bytes) in directory.list()? {
-        let Some((number, state)) = parse_file_name(&name) else {
-            // A damaged segment set aside keeps its number.
-            if let Some(number) = name.split('.').next().and_then(|number| number.parse::<u64>().ok()) {
-                next_number = next_number.max(number + 1);
-            }
+    let mut last_number = 0;
+    let files: BTreeMap<String, u64> = directory.list()?.into_iter().collect();
+    for (name, bytes) in &files {
+        // A damaged segment set aside keeps its number.
+        let number = name.split('.').next().and_then(|number| number.parse::<u64>().ok());
+        last_number = last_number.max(number.unwrap_or(0));
+        let Some((number, state)) = parse_file_name(name) else {
             tracing::warn!(file = name, "left a file alone that is no segment to be sent");
             continue;
         };
-        next_number = next_number.max(number + 1);
-        let segment = Segment { number, state, bytes, oldest: Timestamp::EPOCH, unsettled: true };
-        backlog.count_bytes(bytes);
+        if state == SegmentState::Whole && files.contains_key(&file_name(number, SegmentState::Parted)) {
+            // Some filesystems show both names after a power cut during the rename; it is one file.
+            directory.remove(name)?;
+            continue;
+        }
+        let segment = Segment { number, state, bytes: *bytes, oldest: Timestamp::EPOCH, unsettled: true };
         recover_segment(directory, backlog, segment)?;
     }
+    let next_number = last_number.checked_add(1).ok_or_else(|| io::Error::other("no number is left"))?;
     directory.sync()?;
     if !backlog.is_empty() {
         tracing::info!(segments = backlog.len(), bytes = backlog.bytes(), "found segments to load");
@@ -279,11 +295,10 @@ fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
 fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Segment) -> io::Result<()> {
     let name = segment.file_name();
     let Some(mut reader) = backlog.read(&segment)? else {
-        if reader::holds_records(&*directory.open(&name)?)? {
+        if segment.bytes > SegmentHead::bytes() {
             return backlog.set_aside(&segment);
         }
-        // Torn while it was made, before it could take a record.
-        backlog.uncount_bytes(segment.bytes);
+        // Torn while it was made: records come only after a durable head.
         return directory.remove(&name);
     };
     segment.oldest = reader.head().created_at;
@@ -292,9 +307,9 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
             tracing::warn!(segment = segment.number, bytes, "removed a segment without an intact record");
             figures().journal_bytes_dropped.increment(bytes);
         }
-        backlog.uncount_bytes(segment.bytes);
         return directory.remove(&name);
     }
+    backlog.count_bytes(segment.bytes);
     backlog.push(segment);
     Ok(())
 }

@@ -32,7 +32,7 @@ pub enum Item<'a> {
     Damage {
         /// How many bytes.
         bytes: u64,
-        /// How many records are missing, as far as the neighbours' sequence numbers tell.
+        /// How many records are missing, by the sequence numbers of their neighbours.
         records: u64,
     },
     /// Nothing intact follows. `bytes` are left: none in a segment that was sealed in peace, some where a write was
@@ -78,7 +78,6 @@ impl SegmentReader {
     /// The next record, or what is in its place.
     pub fn next_item(&mut self) -> io::Result<Item<'_>> {
         let start = self.position();
-        let mut records_damaged = 0;
         loop {
             let Some(head) = self.seek_head()? else {
                 let bytes = self.position() - start;
@@ -91,7 +90,7 @@ impl SegmentReader {
             let body = self.window[self.at..].get(RecordHead::LENGTH..RecordHead::LENGTH + length);
             if body.is_some_and(|rows| crc32c::crc32c(rows) == head.checksum) {
                 if here > start {
-                    let records = head.sequence.saturating_sub(self.next_sequence).max(records_damaged);
+                    let records = head.sequence - self.next_sequence;
                     self.next_sequence = head.sequence;
                     return Ok(Item::Damage { bytes: here - start, records });
                 }
@@ -100,10 +99,8 @@ impl SegmentReader {
                 self.at += head.span().min(available);
                 return Ok(Item::Record(head, &self.window[rows]));
             }
-            // The head is sound but its rows are not. A later record may begin anywhere behind the head: where
-            // the rows are torn, their length points past it.
-            records_damaged += 1;
-            self.at += RecordHead::LENGTH.min(available);
+            // The head is sound but its rows are not: they are stepped over unread, whoever wrote them.
+            self.at += head.span().min(available);
         }
     }
 
@@ -141,32 +138,13 @@ impl SegmentReader {
             let more = (target - have).min(WINDOW) as u64;
             let more = more.min(self.limit.saturating_sub(from));
             self.window.resize(have + usize::try_from(more).unwrap_or(WINDOW), 0);
-            let read = self.file.read_at(&mut self.window[have..], from)?;
-            self.window.truncate(have + read);
-            if read == 0 {
+            let read = self.file.read_at(&mut self.window[have..], from);
+            // Also when it failed: whoever tries again must not find the zeros.
+            self.window.truncate(have + *read.as_ref().unwrap_or(&0));
+            if read? == 0 {
                 break;
             }
         }
         Ok(())
-    }
-}
-
-/// Whether a file without a readable head holds anything that looks like a record: then it is damaged, and not just
-/// torn before its first record was written.
-pub(super) fn holds_records(file: &dyn SegmentFile) -> io::Result<bool> {
-    let mut window = vec![0; WINDOW];
-    let mut offset = 0;
-    loop {
-        let read = file.read_at(&mut window, offset)?;
-        if read < RecordHead::LENGTH {
-            return Ok(false);
-        }
-        let last = read - RecordHead::LENGTH;
-        for at in (0..=last).step_by(ALIGNMENT) {
-            if RecordHead::decode(&window[at..read]).is_some() {
-                return Ok(true);
-            }
-        }
-        offset += (last / ALIGNMENT * ALIGNMENT + ALIGNMENT) as u64;
     }
 }

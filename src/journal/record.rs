@@ -55,6 +55,11 @@ impl SegmentHead {
         Self { number, id, created_at, tables: tables.into() }
     }
 
+    /// Length of the heads that this version writes, in bytes.
+    pub(super) fn bytes() -> u64 {
+        Self::new(0, Timestamp::EPOCH).encode().len() as u64
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut tables = Vec::new();
         for table in &self.tables {

@@ -26,6 +26,8 @@ pub(super) struct Writer {
     /// Whether the disk took the last thing it was given.
     pub(super) healthy: Arc<AtomicBool>,
     pub(super) next_number: u64,
+    /// Bytes of every segment's head.
+    pub(super) head_bytes: u64,
     pub(super) open: Option<OpenSegment>,
 }
 
@@ -45,6 +47,16 @@ pub(super) struct OpenSegment {
     unsettled: bool,
 }
 
+impl Drop for Writer {
+    /// However the thread ends, nobody waits for an answer that does not come.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.healthy.store(false, Ordering::Relaxed);
+        }
+        self.gather.abandon();
+    }
+}
+
 impl Writer {
     /// Works until the journal is closed; then seals what is open.
     pub(super) fn run(mut self) {
@@ -53,11 +65,9 @@ impl Writer {
             let patience = self.patience();
             match self.gather.take(&mut gathered, patience) {
                 Wake::Work => self.commit(&mut gathered),
+                Wake::Idle if !self.healthy.load(Ordering::Relaxed) => self.probe(),
                 Wake::Idle => {}
                 Wake::Closed => break,
-            }
-            if !self.healthy.load(Ordering::Relaxed) {
-                self.probe();
             }
             if self.is_due() {
                 self.seal();
@@ -91,7 +101,7 @@ impl Writer {
             let mut end = first.end;
             let mut rows = u64::from(first.rows);
             let month = first.received_at.month();
-            if !self.fits(end - start, rows, month) {
+            if self.open.as_ref().is_some_and(|open| open.rows > 0) && !self.fits(end - start, rows, month) {
                 self.seal();
             }
             let oldest = first.received_at;
@@ -113,28 +123,35 @@ impl Writer {
             };
             for waiter in run {
                 // Whoever has gone away needs no answer.
-                let _ = waiter.answer.send(answer.clone());
+                let _ = waiter.answer.send(answer);
             }
             start = end;
         }
     }
 
-    /// Whether this many bytes and rows more go into the open segment. An empty one takes anything, so that a
-    /// request larger than a segment has a place too.
+    /// Whether this many bytes and rows more go into the open segment, or into one yet to be made. The first
+    /// request in a segment is not asked, so that one larger than a segment has a place too.
     fn fits(&self, bytes: usize, rows: u64, month: u32) -> bool {
-        let Some(open) = &self.open else {
-            return bytes as u64 <= self.settings.segment_bytes && rows <= self.settings.segment_rows;
+        let (used_bytes, used_rows) = match &self.open {
+            Some(open) if open.rows > 0 && open.month != month => return false,
+            Some(open) => (open.synced, open.rows),
+            None => (self.head_bytes, 0),
         };
-        open.month == month
-            && open.synced + bytes as u64 <= self.settings.segment_bytes
-            && open.rows + rows <= self.settings.segment_rows
+        used_bytes + bytes as u64 <= self.settings.segment_bytes
+            && used_rows + rows <= self.settings.segment_rows
     }
 
     fn write(&mut self, bytes: &mut [u8], rows: u64, oldest: Timestamp) -> io::Result<()> {
-        let open = match self.open.take() {
+        let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.begin(oldest)?,
+            None => self.begin()?,
         };
+        if open.rows == 0 {
+            // A probe may have made it long ago.
+            open.oldest = oldest;
+            open.month = oldest.month();
+            open.since = Instant::now();
+        }
         let sequence = stamp(bytes, open.head.id, open.sequence);
         let written = open.file.write_at(bytes, open.synced).and_then(|()| open.file.sync());
         // Kept also when it failed: what was synced before is to be sealed.
@@ -150,8 +167,9 @@ impl Writer {
     }
 
     /// Makes a new segment; it is durable, with its name, before its first record is.
-    fn begin(&mut self, oldest: Timestamp) -> io::Result<OpenSegment> {
-        let head = SegmentHead::new(self.next_number, self.clock.now());
+    fn begin(&mut self) -> io::Result<OpenSegment> {
+        let now = self.clock.now();
+        let head = SegmentHead::new(self.next_number, now);
         let name = file_name(head.number, SegmentState::Whole);
         // A number is never used again, even when its file could not be made.
         self.next_number += 1;
@@ -170,8 +188,8 @@ impl Writer {
             synced: bytes.len() as u64,
             rows: 0,
             sequence: 0,
-            oldest,
-            month: oldest.month(),
+            oldest: now,
+            month: now.month(),
             since: Instant::now(),
             unsettled: false,
         })
@@ -194,9 +212,10 @@ impl Writer {
         JournalError::Failed
     }
 
-    /// Tries a disk that has failed, so that it is found well again without waiting for a request.
+    /// Tries a disk that has failed, so that it is found well again without waiting for a request; requests that
+    /// come all the same try it themselves.
     fn probe(&mut self) {
-        match self.begin(self.clock.now()) {
+        match self.begin() {
             Ok(open) => {
                 tracing::info!("the journal makes events durable again");
                 self.open = Some(open);
