@@ -106,6 +106,9 @@ pub struct PayloadLimits {
     pub type_chars: usize,
     /// An event's url, and its referrer.
     pub url: usize,
+    /// A visitor's or a user's id. A batch gives them once for all of its events, so that a long one would be
+    /// multiplied by their number.
+    pub id: usize,
     /// Levels of arrays and objects in `data`, itself included.
     pub depth: usize,
 }
@@ -119,6 +122,7 @@ impl Default for PayloadLimits {
             events: 1_000,
             type_chars: 200,
             url: 8 * 1024,
+            id: 1024,
             depth: 64,
         }
     }

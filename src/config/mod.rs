@@ -114,8 +114,10 @@ impl ServeArgs {
             let problem = "one event may not be larger than a body may be inflated";
             return Err(ConfigError::new("--max-event (WEIR_MAX_EVENT)", problem));
         }
-        if journal.journal_waiting < limits.max_inflated * 2 {
-            let problem = "expected at least twice --max-inflated, so that the largest body has room";
+        let largest = largest_entry(&limits.payload());
+        if journal.journal_waiting < largest {
+            let problem =
+                format!("expected at least {largest} bytes: the rows of the largest batch that may come");
             return Err(ConfigError::new("--journal-waiting (WEIR_JOURNAL_WAITING)", problem));
         }
         if journal.journal_max < journal.segment_size {
@@ -196,4 +198,12 @@ impl JournalArgs {
             max_waiting_bytes: self.journal_waiting,
         }
     }
+}
+
+/// How many bytes the rows of one batch may have: everything that is sent, and for each event what it takes from the
+/// batch and from the connection.
+fn largest_entry(limits: &PayloadLimits) -> usize {
+    let shared = limits.url + 2 * limits.id;
+    let of_connection = 2 * 1024;
+    limits.inflated.saturating_add(limits.events.saturating_mul(shared + of_connection))
 }

@@ -31,9 +31,9 @@ pub(super) fn shared<'a>(wire: WireShared<'a>, limits: &PayloadLimits) -> Result
             Some(_) => return Err(Field::Source.fault(Problem::InvalidSource)),
         },
         sent_at: moment(Field::SentAt, wire.sent_at)?,
-        visitor_id: wire.visitor_id.unwrap_or_default(),
-        user_id: wire.user_id.unwrap_or_default(),
-        referrer: referrer(wire.referrer, limits)?.unwrap_or_default(),
+        visitor_id: at_most(Field::VisitorId, wire.visitor_id, limits.id)?.unwrap_or_default(),
+        user_id: at_most(Field::UserId, wire.user_id, limits.id)?.unwrap_or_default(),
+        referrer: at_most(Field::Referrer, wire.referrer, limits.url)?.unwrap_or_default(),
     })
 }
 
@@ -47,9 +47,11 @@ pub(super) fn batched<'a>(
         kind: kind(wire.kind, limits)?,
         event_id: event_id(wire.event_id)?,
         url: url(wire.url, limits)?,
-        visitor_id: wire.visitor_id.unwrap_or_else(|| shared.visitor_id.clone()),
-        user_id: wire.user_id.unwrap_or_else(|| shared.user_id.clone()),
-        referrer: referrer(wire.referrer, limits)?.unwrap_or_else(|| shared.referrer.clone()),
+        visitor_id: at_most(Field::VisitorId, wire.visitor_id, limits.id)?
+            .unwrap_or_else(|| shared.visitor_id.clone()),
+        user_id: at_most(Field::UserId, wire.user_id, limits.id)?.unwrap_or_else(|| shared.user_id.clone()),
+        referrer: at_most(Field::Referrer, wire.referrer, limits.url)?
+            .unwrap_or_else(|| shared.referrer.clone()),
         data: data(wire.data, limits)?,
         timestamp: moment(Field::Timestamp, wire.timestamp)?,
     })
@@ -64,10 +66,10 @@ pub(super) fn snippet<'a>(
     let event = Event {
         kind: kind(wire.kind, limits)?,
         event_id: event_id(wire.event_id)?,
-        visitor_id: required(Field::VisitorId, wire.visitor_id)?,
+        visitor_id: required(Field::VisitorId, at_most(Field::VisitorId, wire.visitor_id, limits.id)?)?,
         url: url(wire.url, limits)?,
-        user_id: wire.user_id.unwrap_or_default(),
-        referrer: referrer(wire.referrer, limits)?.unwrap_or_default(),
+        user_id: at_most(Field::UserId, wire.user_id, limits.id)?.unwrap_or_default(),
+        referrer: at_most(Field::Referrer, wire.referrer, limits.url)?.unwrap_or_default(),
         data: data(wire.data, limits)?,
         timestamp: moment(Field::Timestamp, wire.timestamp)?,
     };
@@ -96,21 +98,15 @@ fn kind<'a>(text: Option<Cow<'a, str>>, limits: &PayloadLimits) -> Result<Cow<'a
 }
 
 fn url<'a>(text: Option<Cow<'a, str>>, limits: &PayloadLimits) -> Result<Cow<'a, str>, Fault> {
-    let url = required(Field::Url, text)?;
-    within(Field::Url, &url, limits.url)?;
-    Ok(url)
+    required(Field::Url, at_most(Field::Url, text, limits.url)?)
 }
 
-fn referrer<'a>(text: Option<Cow<'a, str>>, limits: &PayloadLimits) -> Result<Option<Cow<'a, str>>, Fault> {
-    within(Field::Referrer, text.as_deref().unwrap_or_default(), limits.url)?;
-    Ok(text)
-}
-
-fn within(field: Field, text: &str, limit: usize) -> Result<(), Fault> {
-    if text.len() > limit {
+/// A string of so many bytes at most, if there is one.
+fn at_most(field: Field, text: Option<Cow<'_, str>>, limit: usize) -> Result<Option<Cow<'_, str>>, Fault> {
+    if text.as_deref().is_some_and(|text| text.len() > limit) {
         return Err(field.fault(Problem::TooLong { limit, unit: "bytes" }));
     }
-    Ok(())
+    Ok(text)
 }
 
 fn moment(field: Field, text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Fault> {

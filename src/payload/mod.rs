@@ -30,7 +30,7 @@
 //! | `empty_field` | B E | the same |
 //! | `duplicate_field` | B E | a known field given twice, whatever its values |
 //! | `invalid_text` | B E | a string that escapes half of a surrogate pair |
-//! | `too_long` | B E | `type` in characters, `url` and `referrer` in bytes |
+//! | `too_long` | B E | `type` in characters; `url`, `referrer`, `visitorId` and `userId` in bytes |
 //! | `invalid_url` | E | a snippet's `url` that is not absolute |
 //! | `invalid_timestamp` | B E | `timestamp`, `sentAt` |
 //! | `invalid_event_id` | E | `eventId` |

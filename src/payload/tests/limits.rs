@@ -49,6 +49,30 @@ fn a_urls_and_a_referrers_bytes_are_counted() {
 }
 
 #[test]
+fn ids_of_visitors_and_users_are_bounded_wherever_they_stand() {
+    let limits = PayloadLimits { id: 3, ..small() };
+    for (field, id, code) in [
+        ("visitorId", "abc", ""),
+        ("visitorId", "abcd", "too_long"),
+        ("userId", "abc", ""),
+        ("userId", "日本", "too_long"),
+    ] {
+        let rejected = |body: &str| {
+            let decoded = decode(body.as_bytes(), &limits).unwrap();
+            decoded.rejected.first().map_or("", |rejected| rejected.code).to_owned()
+        };
+        let own = format!(r#"{{"projectKey":"pk","events":[{{"type":"t","url":"/","{field}":"{id}"}}]}}"#);
+        assert_eq!(rejected(&own), code, "{own}");
+        let shared = format!(r#"{{"projectKey":"pk","events":[{{"type":"t","url":"/"}}],"{field}":"{id}"}}"#);
+        let shared = decode(shared.as_bytes(), &limits).map_err(|error| (error.code(), error.field()));
+        assert_eq!(shared.err(), (!code.is_empty()).then_some((code, Some(field))), "{field} {id}");
+        let visitor = if field == "visitorId" { String::new() } else { r#""visitorId":"v","#.to_owned() };
+        let lone = format!(r#"{{"projectKey":"pk","type":"t","url":"a://b",{visitor}"{field}":"{id}"}}"#);
+        assert_eq!(rejected(&lone), code, "{lone}");
+    }
+}
+
+#[test]
 fn an_event_of_a_batch_may_be_no_longer_than_its_limit() {
     let event = |bytes: usize| {
         let start = r#"{"type":"t","url":"/","data":{"a":""#;
