@@ -7,6 +7,7 @@ use std::time::Duration;
 /// One connection, kept open between requests.
 pub struct Client {
     stream: BufReader<TcpStream>,
+    address: SocketAddr,
 }
 
 /// What came back.
@@ -42,7 +43,7 @@ impl Client {
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), address })
     }
 
     /// Sends a request with a body of known length.
@@ -53,7 +54,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: collect.test\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

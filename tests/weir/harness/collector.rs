@@ -250,8 +250,7 @@ fn sql(port: u16, headers: &[(&str, &str)], query: &str) -> Result<String, Strin
     let mut headers = headers.to_vec();
     headers.push(("Connection", "close"));
     headers.push(("X-ClickHouse-Format", "TabSeparated"));
-    let path = "/?wait_end_of_query=1&buffer_size=10000000";
-    let answer = client.send("POST", path, &headers, query.as_bytes()).map_err(|error| error.to_string())?;
+    let answer = client.send("POST", "/", &headers, query.as_bytes()).map_err(|error| error.to_string())?;
     if answer.status == 200 { Ok(answer.body.trim_end_matches('\n').to_owned()) } else { Err(answer.body) }
 }
 
