@@ -18,8 +18,11 @@ use super::log::{LastError, relay};
 use super::{EngineError, EngineSettings, config, library};
 use crate::metrics::figures;
 
-/// How long a start may take, an earlier engine's end included.
-const START: Duration = Duration::from_secs(30);
+/// How long an earlier engine on the directory is waited for.
+const HANDOVER: Duration = Duration::from_secs(30);
+/// How long a child may take until it answers. It is 0.4 s usually; with 566 MB of library to be read from a slow and
+/// busy disk it was 18 s.
+pub(super) const START: Duration = Duration::from_mins(2);
 /// How long a port that is not known to be ours is waited for.
 const PORT_GRACE: Duration = Duration::from_secs(3);
 /// How long the engine is given to end by itself.
@@ -92,18 +95,17 @@ impl Launch {
         let mut earlier_seen = false;
         loop {
             let mut running = self.spawn()?;
-            let left = START.saturating_sub(began.elapsed());
-            let Some(status) = running.answers(self, left).await else {
+            let Some(status) = running.answers(self, START).await else {
                 return Ok(running);
             };
             let Some(status) = status else { return Err(EngineError::Slow(START)) };
             let waited = began.elapsed();
             match running.reason().await {
-                Some(DIRECTORY_LOCKED) if waited < START => earlier_seen = true,
+                Some(DIRECTORY_LOCKED) if waited < HANDOVER => earlier_seen = true,
                 Some(DIRECTORY_LOCKED) => {
-                    return Err(EngineError::DirectoryTaken { dir: self.data_dir.clone(), waited: START });
+                    return Err(EngineError::DirectoryTaken { dir: self.data_dir.clone(), waited: HANDOVER });
                 }
-                Some(PORT_IN_USE) if waited < PORT_GRACE || (earlier_seen && waited < START) => {}
+                Some(PORT_IN_USE) if waited < PORT_GRACE || (earlier_seen && waited < HANDOVER) => {}
                 Some(PORT_IN_USE) => return Err(EngineError::PortTaken(self.port)),
                 _ => return Err(EngineError::Ended(running.last_words(status))),
             }
