@@ -101,15 +101,10 @@ impl Store {
         let client = self.client.clone().with_database("system");
         let limit = self.timeouts.statement;
         // Asked first: where a database is given to us, the right to make one often is not.
-        let there: u64 = self
-            .within(
-                limit,
-                client
-                    .query_raw("SELECT count() FROM system.databases WHERE name = {name:String}")
-                    .param("name", &self.database)
-                    .fetch_one(),
-            )
-            .await?;
+        let there = client
+            .query_raw("SELECT count() FROM system.databases WHERE name = {name:String}")
+            .param("name", &self.database);
+        let there: u64 = self.fetch_one(limit, there).await?;
         if there > 0 {
             return Ok(());
         }

@@ -177,14 +177,11 @@ impl Store {
 
     /// What all project keys come to: cheap to ask for often.
     pub async fn fingerprint(&self) -> Result<Fingerprint, ClickHouseError> {
-        let fingerprint = self
-            .client
-            .query_raw(
-                "SELECT count() AS count, groupBitXor(sipHash64(key, project_id, name, allowed_origins, enabled, \
-                 updated_at)) AS hash FROM project_keys FINAL",
-            )
-            .fetch_one();
-        self.within(self.timeouts.query, fingerprint).await
+        let fingerprint = self.client.query_raw(
+            "SELECT count() AS count, groupBitXor(sipHash64(key, project_id, name, allowed_origins, enabled, \
+             updated_at)) AS hash FROM project_keys FINAL",
+        );
+        self.fetch_one(self.timeouts.query, fingerprint).await
     }
 
     async fn fetch_keys(

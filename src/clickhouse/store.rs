@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
-use clickhouse::{Client, Row};
+use clickhouse::query::Query;
+use clickhouse::{Client, Row, RowOwned, RowRead};
 use serde::Deserialize;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -78,7 +79,7 @@ impl Store {
     /// elsewhere. The database need not exist.
     pub async fn version(&self) -> Result<String, ClickHouseError> {
         let client = self.client.clone().with_database("system");
-        self.within(self.timeouts.query, client.query_raw("SELECT version()").fetch_one()).await
+        self.fetch_one(self.timeouts.query, client.query_raw("SELECT version()")).await
     }
 
     /// Ends every query whose id begins like this and waits until they are gone, for [`Timeouts::statement`] at most.
@@ -86,15 +87,11 @@ impl Store {
     pub async fn end_queries(&self, prefix: &str) -> Result<(), ClickHouseError> {
         let deadline = Instant::now() + self.timeouts.statement;
         loop {
-            let running: u64 = self
-                .within(
-                    self.timeouts.query,
-                    self.client
-                        .query_raw("SELECT count() FROM system.processes WHERE startsWith(query_id, {prefix:String})")
-                        .param("prefix", prefix)
-                        .fetch_one(),
-                )
-                .await?;
+            let running = self
+                .client
+                .query_raw("SELECT count() FROM system.processes WHERE startsWith(query_id, {prefix:String})")
+                .param("prefix", prefix);
+            let running: u64 = self.fetch_one(self.timeouts.query, running).await?;
             if running == 0 {
                 return Ok(());
             }
@@ -159,6 +156,17 @@ impl Store {
             Ok(stored)
         })
         .await
+    }
+
+    /// The first row of an answer that has one. The answer is read to its end: the client's own `fetch_one` leaves
+    /// with the rest unread, which costs the connection, and the engine logs a broken pipe.
+    pub(super) async fn fetch_one<T: RowOwned + RowRead>(
+        &self,
+        limit: Duration,
+        query: Query,
+    ) -> Result<T, ClickHouseError> {
+        let rows = self.within(limit, query.fetch_all()).await?;
+        rows.into_iter().next().ok_or_else(|| clickhouse::error::Error::RowNotFound.into())
     }
 
     /// Runs a call of the client under a deadline.
