@@ -1,6 +1,5 @@
 //! The child process: its life and death, and who may come in.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,6 +7,7 @@ use tokio::time::Instant;
 use weir::clickhouse::{Engine, EngineError, EngineSettings, Store};
 
 use super::{Server, answer, client, eventually, settings};
+use crate::harness::Setup;
 
 fn kill(pid: u32) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
@@ -220,36 +220,15 @@ async fn a_query_is_ended_by_its_id() {
     server.stop().await;
 }
 
-/// What the next test starts as a process of its own.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "not a test: the parent that the next one kills"]
-async fn parent() {
-    let Some(dir) = std::env::var_os("WEIR_TEST_PARENT_DIR") else { return };
-    let port = std::env::var("WEIR_TEST_PARENT_PORT").expect("a port").parse().expect("a number");
-    let settings = EngineSettings { port, ..settings(dir.into()) };
-    let _engine = Engine::start(settings).await.expect("the engine starts");
-    std::future::pending::<()>().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_dies_with_its_parent() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let settings = settings(dir.path().join("engine"));
-    let mut parent = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "clickhouse::engine::parent", "--ignored"])
-        .env("WEIR_TEST_PARENT_DIR", &settings.data_dir)
-        .env("WEIR_TEST_PARENT_PORT", settings.port.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("a parent");
-    eventually("the parent's engine answers", async || Engine::running(&settings).await.is_some()).await;
-    let access = Engine::running(&settings).await.expect("it runs");
-    assert!(Store::new(&access).version().await.is_ok());
-    parent.kill().expect("it is killed");
-    parent.wait().expect("it is gone");
+    let setup = Setup::new();
+    let settings = EngineSettings { port: setup.engine_port(), ..settings(setup.data_dir().join("engine")) };
+    let killed =
+        tokio::task::spawn_blocking(|| setup.start().kill()).await.expect("it serves, and is killed");
     // At once, while the old one may still hold the directory and the port.
     let successor = Engine::start(settings.clone()).await.expect("a successor starts");
     successor.stop().await;
     assert!(std::net::TcpListener::bind(("127.0.0.1", settings.port)).is_ok(), "the port is free");
+    drop(killed);
 }
