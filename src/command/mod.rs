@@ -1,4 +1,4 @@
-//! The command line: `weir serve`, `weir migrate`, `weir project …`.
+//! The command line: `weir serve`, `weir migrate`, `weir project …`. Alone, `weir` serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take events, and stream them into ClickHouse
+    /// Take events, and stream them into ClickHouse; the same as no command at all
     Serve {
         #[command(flatten)]
         settings: Box<ServeArgs>,
@@ -55,7 +55,11 @@ enum Command {
 
 /// Does what the process's arguments and environment say.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.len() == 1 {
+        arguments.push("serve".into());
+    }
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Nothing can be done when even the terminal is gone.
