@@ -88,6 +88,8 @@ pub struct Serving {
     engine: Option<Engine>,
     /// Loader and gauges.
     tasks: Vec<JoinHandle<()>>,
+    /// Looks up project keys, and writes their snapshot when the listener has ended.
+    lookups: JoinHandle<()>,
     listener: JoinHandle<io::Result<()>>,
     stop_listener: watch::Sender<bool>,
     stop_operations: watch::Sender<bool>,
@@ -161,7 +163,7 @@ impl Collector {
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
 
         let snapshot = settings.data_dir.join("projects.json");
-        let projects =
+        let (projects, lookups) =
             Projects::start(store.clone(), settings.projects.clone(), snapshot, &Handle::current());
         let intake = Intake {
             limits: settings.payload.clone(),
@@ -185,6 +187,7 @@ impl Collector {
             store,
             engine,
             tasks: vec![load, gauges],
+            lookups,
             listener,
             stop_listener,
             stop_operations,
@@ -230,6 +233,9 @@ impl Serving {
         if timeout_at(deadline, journal.backlog().drained()).await.is_err() {
             let segments = journal.backlog().len();
             tracing::warn!(segments, "left segments in the journal for the next start");
+        }
+        if timeout_at(deadline, self.lookups).await.is_err() {
+            tracing::warn!("the snapshot of project keys could not be written in time");
         }
         for task in &self.tasks {
             task.abort();

@@ -3,6 +3,7 @@
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
 
+mod process;
 mod project;
 mod serve;
 mod store;

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::process;
 use crate::clickhouse::{ProjectKeyError, Store};
 use crate::collector::{Collector, Serving};
 use crate::config::{CollectorSettings, ConfigError, LogArgs, LogFormat, ServeArgs, StoreSettings};
@@ -20,27 +21,41 @@ const DEMO_KEY: &str = "pk_live_demo";
 pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     let settings = args.settings()?;
     start_log(log)?;
+    process::log_panics();
+    process::raise_open_files(settings.listener.max_connections);
     let metrics = metrics::install()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut shutdown = std::pin::pin!(signalled()?);
         let collector = Collector::bind(settings.clone(), metrics).await?;
         let (listen, operations) = (collector.local_addr(), collector.operations_addr()?);
         let serving = tokio::select! {
             serving = collector.start() => serving?,
-            () = &mut shutdown => return Ok(()),
+            () = &mut shutdown => {
+                tracing::info!("stopped while starting");
+                return Ok(());
+            }
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %operations, "serving");
         if args.demo {
-            prepare_demo(serving.store()).await.context("cannot create the demo project")?;
-            print_next_steps(&serving, &settings);
+            tokio::select! {
+                made = prepare_demo(serving.store()) => {
+                    made.context("cannot create the demo project")?;
+                    print_next_steps(&serving, &settings);
+                }
+                // Whoever asks us to stop does not wait for it.
+                () = &mut shutdown => return Ok(serving.run(std::future::ready(())).await?),
+            }
         }
         Ok(serving.run(shutdown).await?)
-    })
+    });
+    // What still runs, a read or a sync of a slow disk, has had its time.
+    runtime.shutdown_background();
+    served
 }
 
 fn start_log(log: &LogArgs) -> anyhow::Result<()> {

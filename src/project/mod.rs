@@ -32,6 +32,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::metrics::figures;
@@ -206,13 +207,14 @@ impl Projects {
     pub const KEY_BYTES: usize = 200;
 
     /// Takes up the snapshot at this path, if there is one, and starts to answer. `source` is only ever called
-    /// on `runtime`; whoever calls [`find`](Self::find) may run on another.
+    /// on `runtime`; whoever calls [`find`](Self::find) may run on another. The task behind them ends when the last
+    /// clone is gone and the snapshot is written, which takes as long as the disk.
     pub fn start(
         source: impl ProjectSource,
         settings: ProjectSettings,
         snapshot: PathBuf,
         runtime: &Handle,
-    ) -> Self {
+    ) -> (Self, JoinHandle<()>) {
         let cache = Arc::new(Cache::new(&settings));
         for (key, project) in snapshot::load(&snapshot) {
             cache.learn(&key, project);
@@ -220,8 +222,8 @@ impl Projects {
         let (misses, receiver) = mpsc::channel(settings.waiting.max(1));
         let patience = settings.lookup_timeout;
         let gatherer = Gatherer::new(source, settings, snapshot, Arc::clone(&cache));
-        runtime.spawn(gatherer.run(receiver));
-        Self { cache, misses, patience }
+        let task = runtime.spawn(gatherer.run(receiver));
+        (Self { cache, misses, patience }, task)
     }
 
     /// The answer for `key` if it is in memory.

@@ -90,7 +90,7 @@ fn project(key: &str) -> Project {
 }
 
 fn start(source: &Source, directory: &TempDir, settings: ProjectSettings) -> Projects {
-    Projects::start(source.clone(), settings, directory.path().join("projects.json"), &Handle::current())
+    Projects::start(source.clone(), settings, directory.path().join("projects.json"), &Handle::current()).0
 }
 
 async fn run(keys: &[&str]) -> (Source, Projects, TempDir) {
@@ -350,7 +350,8 @@ fn callers_are_answered_when_the_runtime_of_the_task_is_gone() {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (theirs, ours) = (build(), build());
     let path = directory.path().join("projects.json");
-    let projects = Projects::start(source.clone(), ProjectSettings::default(), path, theirs.handle());
+    let (projects, _task) =
+        Projects::start(source.clone(), ProjectSettings::default(), path, theirs.handle());
     let asking = ours.spawn({
         let projects = projects.clone();
         async move { projects.find("pk_a").await }
