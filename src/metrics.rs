@@ -45,6 +45,7 @@ pub struct Figures {
 
     pub project_hits: Counter,
     pub project_misses: Counter,
+    pub project_queries: Counter,
     pub project_lookups_failed: Counter,
     pub agent_hits: Counter,
     pub agent_misses: Counter,
@@ -142,6 +143,10 @@ impl Figures {
 
             project_hits: outcome("weir_project_cache_total", "hit"),
             project_misses: outcome("weir_project_cache_total", "miss"),
+            project_queries: counter(
+                "weir_project_queries_total",
+                "Queries for project keys: lookups of many keys each, and the regular look for changes.",
+            ),
             project_lookups_failed: counter(
                 "weir_project_lookups_failed_total",
                 "Queries for project keys that failed, and keys refused because too many were waiting.",

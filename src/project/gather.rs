@@ -168,6 +168,7 @@ impl<S: ProjectSource> Gatherer<S> {
         call: impl Future<Output = Result<T, SourceError>> + Send + 'static,
     ) -> Result<T, SourceError> {
         let patience = self.settings.lookup_timeout;
+        figures().project_queries.increment(1);
         let mut call = tokio::spawn(call);
         let outcome = match time::timeout(patience, &mut call).await {
             Ok(Ok(outcome)) => outcome,
