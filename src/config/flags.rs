@@ -334,6 +334,10 @@ pub(super) struct JournalArgs {
     #[arg(long, env = "WEIR_LOAD_CONCURRENCY", default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Storage")]
     pub(super) load_concurrency: u16,
 
+    /// How long a segment that ClickHouse refuses as a whole steps aside before it is tried again
+    #[arg(long, env = "WEIR_PARKED_PAUSE", default_value = "30s", value_name = "TIME", value_parser = parse_duration, help_heading = "Storage")]
+    pub(super) parked_pause: Duration,
+
     /// Age of the oldest event not yet in ClickHouse at which /readyz says `degraded`
     #[arg(long, env = "WEIR_DEGRADED_AFTER", default_value = "60s", value_name = "TIME", value_parser = parse_duration, help_heading = "Storage")]
     pub(super) degraded_after: Duration,

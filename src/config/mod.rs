@@ -137,6 +137,7 @@ impl ServeArgs {
             journal: journal.settings(),
             loader: LoaderSettings {
                 concurrency: usize::from(journal.load_concurrency),
+                parked_pause: journal.parked_pause,
                 ..LoaderSettings::default()
             },
             rejected_per_minute: limits.max_rejected,

@@ -79,7 +79,7 @@ struct Shared {
     bytes: AtomicU64,
     sealed: Notify,
     gone: Notify,
-    /// Told when a segment is gone: the writer may have waited for that.
+    /// Told when a segment is gone or parked: the writer may have waited for that.
     relieved: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -87,6 +87,13 @@ struct Shared {
 struct Segments {
     waiting: BTreeMap<u64, Segment>,
     loading: BTreeMap<u64, Segment>,
+    parked: BTreeMap<u64, Segment>,
+}
+
+impl Segments {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.loading.len() + self.parked.len()
+    }
 }
 
 impl Backlog {
@@ -126,10 +133,15 @@ impl Backlog {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// How many sealed segments are not confirmed yet, those under way included.
+    /// How many sealed segments are not confirmed yet, those under way and those parked included.
     pub fn len(&self) -> usize {
+        self.segments().len()
+    }
+
+    /// How many segments are parked, provided that no other is waiting or under way.
+    pub(super) fn only_parked(&self) -> Option<usize> {
         let segments = self.segments();
-        segments.waiting.len() + segments.loading.len()
+        (segments.len() == segments.parked.len()).then_some(segments.parked.len())
     }
 
     /// Whether ClickHouse has confirmed everything that was sealed.
@@ -140,7 +152,8 @@ impl Backlog {
     /// When the oldest event came that ClickHouse has not confirmed.
     pub fn oldest(&self) -> Option<Timestamp> {
         let segments = self.segments();
-        segments.waiting.values().chain(segments.loading.values()).map(|segment| segment.oldest).min()
+        let all = [&segments.waiting, &segments.loading, &segments.parked];
+        all.into_iter().flat_map(BTreeMap::values).map(|segment| segment.oldest).min()
     }
 
     /// Takes the oldest waiting segment, once there is one. It counts as under way until it is
@@ -173,10 +186,21 @@ impl Backlog {
         Some(segment)
     }
 
+    /// Has a segment step aside that cannot be loaded for now, so that it holds up no other, until it is
+    /// [given back](Self::give_back).
+    pub fn park(&self, segment: Segment) {
+        let mut segments = self.segments();
+        segments.loading.remove(&segment.number);
+        segments.parked.insert(segment.number, segment);
+        drop(segments);
+        (self.0.relieved)();
+    }
+
     /// Lets a segment wait again.
     pub fn give_back(&self, segment: Segment) {
         let mut segments = self.segments();
         segments.loading.remove(&segment.number);
+        segments.parked.remove(&segment.number);
         segments.waiting.insert(segment.number, segment);
         drop(segments);
         self.0.sealed.notify_one();

@@ -17,6 +17,9 @@ use crate::metrics::figures;
 /// How long the writer waits before it tries a disk again that has failed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Parked segments make the open one wait up to 64 times its age.
+const MOST_DOUBLINGS: usize = 6;
+
 pub(super) struct Writer {
     pub(super) gather: Arc<Gather>,
     pub(super) directory: Arc<dyn Directory>,
@@ -81,15 +84,22 @@ impl Writer {
         if !self.healthy.load(Ordering::Relaxed) {
             return Some(PROBE_INTERVAL);
         }
-        // With a segment waiting, age seals nothing; the backlog nudges us when it is gone.
-        let open = self.open.as_ref().filter(|_| self.backlog.is_empty())?;
-        Some(self.settings.segment_age.saturating_sub(open.since.elapsed()))
+        let open = self.open.as_ref()?;
+        Some(self.sealing_age()?.saturating_sub(open.since.elapsed()))
+    }
+
+    /// The age at which the open segment is to be sealed. With a segment waiting there is none; the backlog nudges
+    /// us when it is gone. Parked ones hold up nothing, but may be many: each doubles the age, so that an hour of
+    /// them does not leave thousands of small ones.
+    fn sealing_age(&self) -> Option<Duration> {
+        let parked = self.backlog.only_parked()?;
+        Some(self.settings.segment_age * (1 << parked.min(MOST_DOUBLINGS)))
     }
 
     /// Whether the open segment is to be sealed for its age.
     fn is_due(&self) -> bool {
-        let old = self.open.as_ref().is_some_and(|open| open.since.elapsed() >= self.settings.segment_age);
-        old && self.backlog.is_empty()
+        let Some(open) = &self.open else { return false };
+        self.sealing_age().is_some_and(|age| open.since.elapsed() >= age)
     }
 
     /// Makes everything gathered durable and answers it, one run of requests after the other: a run is as many as

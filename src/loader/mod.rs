@@ -127,6 +127,7 @@ impl Loader {
                 let parked = loader.load(segment).await;
                 drop(place);
                 if let Some(segment) = parked {
+                    loader.backlog.park(segment.clone());
                     tokio::time::sleep(loader.settings.parked_pause).await;
                     loader.backlog.give_back(segment);
                 }
@@ -165,8 +166,11 @@ impl Loader {
             if segment.state == SegmentState::Whole {
                 match self.send_whole(segment, rows).await {
                     Ok(()) => continue,
-                    Err(LoadError::ClickHouse(error)) if error.class() == Class::Reject => {
+                    Err(LoadError::ClickHouse(error)) if error.server_code().is_some() => {
                         self.check_drift().await?;
+                        if error.class() == Class::Retry {
+                            return Err(error.into());
+                        }
                         tracing::warn!(segment = segment.number, %error, "parting a segment that is refused");
                         figures().inserts_bisected.increment(1);
                         self.backlog.part(segment)?;

@@ -64,6 +64,9 @@ impl Loader {
             self.check_drift().await?;
         }
         figures().rows_loaded.increment(loaded as u64);
+        // In the order of the segment, whatever way the search went: after a crash the same rows have to make the
+        // same bytes, and so the same token.
+        refused.sort_unstable();
         self.keep_refused(found, &rows, &refused).await
     }
 

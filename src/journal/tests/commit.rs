@@ -183,6 +183,21 @@ fn age_seals_nothing_while_another_segment_waits() {
 }
 
 #[test]
+fn a_parked_segment_keeps_no_other_from_being_sealed() {
+    let directory = MemoryDirectory::default();
+    let journal = open(&directory, &sealed_at_once());
+    append(&journal, "1").unwrap();
+    let first = wait(journal.backlog().take());
+    append(&journal, "2").unwrap();
+    journal.backlog().park(first.clone());
+    let second = wait(journal.backlog().take());
+    assert_eq!(texts(journal.backlog(), &second), ["2"]);
+    assert_eq!((journal.backlog().len(), journal.backlog().oldest()), (2, Some(first.oldest)));
+    journal.backlog().give_back(first.clone());
+    assert_eq!(wait(journal.backlog().take()), first);
+}
+
+#[test]
 fn a_full_journal_refuses_until_there_is_room() {
     let directory = MemoryDirectory::default();
     let settings = JournalSettings { max_bytes: SegmentHead::bytes() + RECORD, ..sealed_at_once() };
