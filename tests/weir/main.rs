@@ -1,7 +1,15 @@
 //! Weir from the outside: real processes, a real engine, real sockets, real kills.
 
+#![allow(unreachable_pub, reason = "nothing is reachable from outside of a test binary")]
+
 mod architecture;
+mod away;
 mod clickhouse;
+mod crash;
 mod harness;
+mod loading;
+mod operations;
 mod pipeline;
+mod projects;
 mod readme;
+mod starting;

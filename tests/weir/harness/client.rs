@@ -1,5 +1,6 @@
 //! A plain HTTP/1.1 client that sends exactly what it is told.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -56,9 +57,9 @@ impl Client {
     ) -> std::io::Result<Answer> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
-        request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        write!(request, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
         self.send_raw(&bytes)
@@ -66,8 +67,13 @@ impl Client {
 
     /// Sends bytes as they are, and reads one answer.
     pub fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<Answer> {
-        self.stream.get_mut().write_all(bytes)?;
+        self.write(bytes)?;
         self.read_answer()
+    }
+
+    /// Sends bytes as they are.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     pub fn read_answer(&mut self) -> std::io::Result<Answer> {

@@ -1,26 +1,55 @@
 //! A collector as a process of its own, with the embedded engine unless it is told otherwise.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Answer, Client, eventually, free_port};
+use super::{Answer, Client, Log, eventually, free_port};
 
-/// What a collector is started with.
+/// What a collector is started with. Clones share its folder.
+#[derive(Clone)]
 pub struct Setup {
     data: Arc<TempDir>,
-    engine_port: u16,
+    /// None: as the environment says.
+    engine_port: Option<u16>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    demo: bool,
 }
 
 impl Setup {
     pub fn new() -> Self {
         let data = TempDir::new().unwrap();
-        Self { data: Arc::new(data), engine_port: free_port(), arguments: Vec::new() }
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Self { data: Arc::new(data), engine_port: Some(free_port()), arguments, environment, demo: true }
+    }
+
+    /// Without the project key `pk_live_demo`, which takes a ClickHouse that answers.
+    pub fn without_demo(mut self) -> Self {
+        self.demo = false;
+        self
+    }
+
+    /// Without a port for the engine among the arguments.
+    pub fn without_port(mut self) -> Self {
+        self.engine_port = None;
+        self
+    }
+
+    /// With a variable in the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With the engine of another collector as its ClickHouse server, at `port`: its own or a proxy's.
+    pub fn on_server(self, server: &Setup, port: u16) -> Self {
+        self.env("WEIR_CLICKHOUSE_URL", &format!("http://127.0.0.1:{port}"))
+            .env("WEIR_CLICKHOUSE_USER", "weir")
+            .env("WEIR_CLICKHOUSE_PASSWORD", &engine_password(server.data_dir()))
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
@@ -32,20 +61,30 @@ impl Setup {
         self.data.path()
     }
 
+    #[track_caller]
     pub fn engine_port(&self) -> u16 {
-        self.engine_port
+        self.engine_port.expect("a port")
+    }
+
+    /// Names of the journal's segment files.
+    pub fn segments(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.data_dir().join("journal")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "lock").collect()
     }
 
     fn store_arguments(&self) -> Vec<String> {
         let data = self.data.path().to_str().unwrap().to_owned();
-        vec!["--data-dir".into(), data, "--engine-port".into(), self.engine_port.to_string()]
+        let port = self.engine_port.map(|port| ["--engine-port".into(), port.to_string()]);
+        ["--data-dir".into(), data].into_iter().chain(port.into_iter().flatten()).collect()
     }
 
     /// Runs a command of `weir` other than `serve` on the same store, and gives what it printed.
     #[track_caller]
     pub fn weir(&self, arguments: &[&str]) -> String {
-        let output =
-            weir().args(arguments).args(self.store_arguments()).output().expect("weir can be started");
+        let mut command = weir();
+        command.args(arguments).args(self.store_arguments()).envs(self.environment.iter().cloned());
+        let output = command.output().expect("weir can be started");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "weir {arguments:?}: {error}");
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
@@ -54,28 +93,74 @@ impl Setup {
     /// Starts a collector, and returns when it serves.
     #[track_caller]
     pub fn start(self) -> Collector {
+        self.spawn().await_serving()
+    }
+
+    /// Starts a collector, and does not wait for it.
+    #[track_caller]
+    pub fn spawn(self) -> Starting {
         let mut child = weir()
             .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--demo"])
+            .envs([("WEIR_LISTEN", "127.0.0.1:0"), ("WEIR_OPS_LISTEN", "127.0.0.1:0")])
+            .args(self.demo.then_some("--demo"))
             .args(self.store_arguments())
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("weir can be started");
         let log = Log::follow(child.stderr.take().unwrap());
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        // The last line of what --demo says: everything is ready then.
-        let mut said = String::new();
-        while !said.contains("Ctrl-C") {
-            let read = stdout.read_line(&mut said).unwrap();
-            assert!(read > 0, "the collector ended at its start:\n{}", log.text());
-        }
-        let line = log.find("\"message\":\"serving\"");
-        let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
-        Collector { listen: address("listen"), operations: address("operations"), child, log, setup: self }
+        let output = Log::follow(child.stdout.take().unwrap());
+        Starting(Collector { listen: NOWHERE, operations: NOWHERE, child, log, output, setup: self })
     }
 }
+
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// A collector that may not serve yet.
+pub struct Starting(Collector);
+
+impl Starting {
+    #[track_caller]
+    pub fn await_serving(self) -> Collector {
+        let mut collector = self.0;
+        eventually("a collector that serves", || {
+            let ended = collector.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the collector ended at its start:\n{}", collector.log.text());
+            // The last line of what --demo says: everything is ready then.
+            let said = collector.output.text().contains("Ctrl-C") || !collector.setup.demo;
+            (said && collector.log.text().contains(SERVING)).then_some(())
+        });
+        let line = collector.log.find(SERVING);
+        let address = |field: &str| line[field].as_str().unwrap().parse().unwrap();
+        (collector.listen, collector.operations) = (address("listen"), address("operations"));
+        collector
+    }
+
+    pub fn setup(&self) -> &Setup {
+        &self.0.setup
+    }
+
+    pub fn signal(&self, signal: &str) {
+        self.0.signal(signal);
+    }
+
+    /// Kills it, however far it has come.
+    pub fn kill(self) -> Setup {
+        self.0.kill()
+    }
+
+    /// Waits until it ends by itself; gives its exit code and what it said on standard error.
+    #[track_caller]
+    pub fn await_end(mut self) -> (Option<i32>, String) {
+        let status = eventually("the collector's end", || self.0.child.try_wait().unwrap());
+        let said = eventually("its last words", || self.0.log.whole());
+        (status.code(), said)
+    }
+}
+
+const SERVING: &str = "\"message\":\"serving\"";
 
 /// The binary under test.
 pub fn weir() -> Command {
@@ -94,6 +179,7 @@ pub struct Collector {
     pub operations: SocketAddr,
     child: Child,
     log: Log,
+    output: Log,
     setup: Setup,
 }
 
@@ -133,7 +219,7 @@ impl Collector {
     }
 
     pub fn try_sql(&self, query: &str) -> Result<String, String> {
-        sql(self.setup.engine_port, &[], query)
+        sql(self.setup.engine_port(), &[], query)
     }
 
     /// Asks ClickHouse with all rights.
@@ -141,7 +227,7 @@ impl Collector {
     pub fn admin_sql(&self, query: &str) -> String {
         let password = engine_password(self.setup.data_dir());
         let headers = [("X-ClickHouse-User", "weir"), ("X-ClickHouse-Key", &*password)];
-        sql(self.setup.engine_port, &headers, query).unwrap_or_else(|error| panic!("{query}: {error}"))
+        sql(self.setup.engine_port(), &headers, query).unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
     /// Waits until the table has this many events, and no more.
@@ -156,11 +242,12 @@ impl Collector {
     /// Waits for the journal to be empty: everything answered is in the tables then.
     #[track_caller]
     pub fn await_loaded(&self) {
-        eventually("an empty journal", || {
-            let files = std::fs::read_dir(self.setup.data_dir().join("journal")).unwrap();
-            let left = files.filter(|file| file.as_ref().unwrap().file_name() != "lock").count();
-            (left == 0).then_some(())
-        });
+        eventually("an empty journal", || self.setup.segments().is_empty().then_some(()));
+    }
+
+    /// What it was started with.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -168,12 +255,13 @@ impl Collector {
     }
 
     pub fn engine_port(&self) -> u16 {
-        self.setup.engine_port
+        self.setup.engine_port()
     }
 
-    /// Everything logged so far.
-    pub fn log(&self) -> String {
-        self.log.text()
+    /// Waits for a log line with this text.
+    #[track_caller]
+    pub fn await_log(&self, text: &str) -> serde_json::Value {
+        self.log.find(text)
     }
 
     /// Runs another command of `weir` on the same store.
@@ -183,12 +271,17 @@ impl Collector {
     }
 
     /// The process of the embedded engine.
-    #[track_caller]
-    pub fn engine_pid(&self) -> u32 {
-        let status =
-            std::fs::read_to_string(self.setup.data_dir().join("engine/store/status")).unwrap_or_default();
-        let pid = status.lines().find_map(|line| line.strip_prefix("PID: "));
-        pid.expect("the engine has said its process id").parse().unwrap()
+    pub fn engine_pid(&self) -> Option<u32> {
+        let said = std::fs::read_to_string(self.setup.data_dir().join("engine/store/status")).ok()?;
+        let pid: u32 = said.lines().find_map(|line| line.strip_prefix("PID: "))?.parse().ok()?;
+        // The file outlives the process, whose number may be another's by now.
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        (parent.trim() == self.child.id().to_string()).then_some(pid)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal to the collector.
@@ -200,20 +293,29 @@ impl Collector {
     pub fn kill(mut self) -> Setup {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.take_setup()
+        self.setup.clone()
     }
 
     /// Asks the collector to stop, and waits until it has.
     #[track_caller]
-    pub fn stop(mut self) -> (ExitStatus, Setup) {
-        self.signal("TERM");
-        let status = eventually("the collector's end", || self.child.try_wait().unwrap());
-        (status, self.take_setup())
+    pub fn stop(self) -> (ExitStatus, Setup) {
+        let (status, _, setup) = self.stop_with("TERM");
+        (status, setup)
     }
 
-    fn take_setup(&mut self) -> Setup {
-        let Setup { data, engine_port, arguments } = &self.setup;
-        Setup { data: data.clone(), engine_port: *engine_port, arguments: arguments.clone() }
+    /// Sends a signal and waits for the collector's end; gives everything it has logged as well.
+    #[track_caller]
+    pub fn stop_with(self, signal: &str) -> (ExitStatus, String, Setup) {
+        self.signal(signal);
+        self.await_stopped()
+    }
+
+    /// Waits for the collector's end.
+    #[track_caller]
+    pub fn await_stopped(mut self) -> (ExitStatus, String, Setup) {
+        let status = eventually("the collector's end", || self.child.try_wait().unwrap());
+        let said = eventually("its last words", || self.log.whole());
+        (status, said, self.setup.clone())
     }
 }
 
@@ -252,37 +354,4 @@ fn sql(port: u16, headers: &[(&str, &str)], query: &str) -> Result<String, Strin
     headers.push(("X-ClickHouse-Format", "TabSeparated"));
     let answer = client.send("POST", "/", &headers, query.as_bytes()).map_err(|error| error.to_string())?;
     if answer.status == 200 { Ok(answer.body.trim_end_matches('\n').to_owned()) } else { Err(answer.body) }
-}
-
-/// Collects a process's log lines.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl Log {
-    fn follow(stream: impl Read + Send + 'static) -> Self {
-        let log = Self::default();
-        let lines = log.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                let mut text = lines.0.lock().unwrap();
-                text.push_str(&line);
-                text.push('\n');
-            }
-        });
-        log
-    }
-
-    fn text(&self) -> String {
-        self.0.lock().unwrap().clone()
-    }
-
-    /// The first JSON line that contains `text`.
-    #[track_caller]
-    fn find(&self, text: &str) -> serde_json::Value {
-        eventually(text, || {
-            let log = self.text();
-            let line = log.lines().find(|line| line.contains(text))?;
-            Some(serde_json::from_str(line).unwrap())
-        })
-    }
 }

@@ -2,9 +2,19 @@
 
 mod client;
 mod collector;
+mod figures;
+mod load;
+mod log;
+mod proxy;
+mod random;
 
 pub use client::{Answer, Client};
 pub use collector::{Collector, Setup, engine_password, signal_process, weir};
+pub use figures::Figures;
+pub use load::{Load, assert_exactly_once};
+pub use log::Log;
+pub use proxy::Proxy;
+pub use random::Random;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -15,6 +25,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Asks again and again until there is an answer; fails with what was waited for after half a minute.
+#[track_caller]
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
