@@ -78,6 +78,7 @@ struct Shared {
     /// Bytes of all segments, the open one included.
     bytes: AtomicU64,
     sealed: Notify,
+    /// A segment is deleted or parked.
     gone: Notify,
     /// Told when a segment is gone or parked: the writer may have waited for that.
     relieved: Box<dyn Fn() + Send + Sync>,
@@ -168,11 +169,11 @@ impl Backlog {
         }
     }
 
-    /// Returns once ClickHouse has confirmed everything that was sealed.
+    /// Returns once ClickHouse has confirmed everything that was sealed, but for what is parked.
     pub async fn drained(&self) {
         loop {
             let gone = self.0.gone.notified();
-            if self.is_empty() {
+            if self.only_parked().is_some() {
                 return;
             }
             gone.await;
@@ -186,14 +187,20 @@ impl Backlog {
         Some(segment)
     }
 
-    /// Has a segment step aside that cannot be loaded for now, so that it holds up no other, until it is
-    /// [given back](Self::give_back).
+    /// Has a segment step aside that cannot be loaded for now, so that it holds up no other. It may be loaded, and
+    /// then [deleted](Self::delete), from where it is.
     pub fn park(&self, segment: Segment) {
         let mut segments = self.segments();
         segments.loading.remove(&segment.number);
         segments.parked.insert(segment.number, segment);
         drop(segments);
+        self.0.gone.notify_waiters();
         (self.0.relieved)();
+    }
+
+    /// The segments that are parked, oldest first.
+    pub fn parked(&self) -> Vec<Segment> {
+        self.segments().parked.values().cloned().collect()
     }
 
     /// Lets a segment wait again.
@@ -204,6 +211,21 @@ impl Backlog {
         segments.waiting.insert(segment.number, segment);
         drop(segments);
         self.0.sealed.notify_one();
+    }
+
+    /// Looks for the segment's file, also under the name that it has once it is [parted](Self::part).
+    pub fn find(&self, segment: &mut Segment) -> io::Result<bool> {
+        for state in [segment.state, SegmentState::Parted] {
+            match self.0.directory.open(&file_name(segment.number, state)) {
+                Ok(_) => {
+                    segment.state = state;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Opens a segment for reading; `None` when its head is damaged, see [`set_aside`](Self::set_aside).
@@ -276,7 +298,11 @@ impl Backlog {
     }
 
     fn forget(&self, segment: &Segment) {
-        if self.segments().loading.remove(&segment.number).is_some() {
+        let mut segments = self.segments();
+        let loading = segments.loading.remove(&segment.number);
+        let known = loading.or_else(|| segments.parked.remove(&segment.number)).is_some();
+        drop(segments);
+        if known {
             self.uncount_bytes(segment.bytes);
             self.0.gone.notify_waiters();
             (self.0.relieved)();

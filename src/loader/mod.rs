@@ -13,13 +13,15 @@
 //! ```
 //!
 //! Every other failure is tried again, for ever: the same bytes under the same token. While ClickHouse does not
-//! answer at all, a segment keeps its place. One that ClickHouse goes on refusing as a whole is parked: it steps
-//! aside for a while, is shown as such, and comes back.
+//! answer at all, a segment keeps its place. One that ClickHouse goes on refusing as a whole, or that cannot be read,
+//! is parked: it steps aside, is shown as such, and is tried again from time to time.
 
 mod backoff;
 mod part;
 mod rows;
+mod send;
 mod status;
+mod taken;
 
 use std::io;
 use std::sync::Arc;
@@ -27,13 +29,14 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use self::backoff::Backoff;
-use self::rows::{InsertBody, TableRows};
 pub use self::status::LoaderStatus;
-use crate::clickhouse::{Class, ClickHouseError, Insert, RowSource, Store};
-use crate::journal::{Backlog, Segment, SegmentReader, SegmentState};
+use self::taken::Taken;
+use crate::clickhouse::{ClickHouseError, Store};
+use crate::journal::{Backlog, Segment};
 use crate::metrics::figures;
 use crate::row::LayoutError;
 
@@ -69,9 +72,9 @@ const REFUSALS_BEFORE_PARKING: u32 = 8;
 enum LoadError {
     #[error(transparent)]
     ClickHouse(#[from] ClickHouseError),
-    #[error("cannot read the segment: {0}")]
+    #[error("the segment cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("cannot tell its rows apart: {0}")]
+    #[error("its rows cannot be told apart: {0}")]
     Layout(#[from] LayoutError),
     #[error("{0}")]
     Drift(String),
@@ -83,8 +86,8 @@ impl LoadError {
     /// Whether somebody has to put something right before the segment can be loaded.
     fn parks(&self) -> bool {
         match self {
-            Self::Drift(_) | Self::AllRefused(_) | Self::Layout(_) => true,
-            Self::ClickHouse(_) | Self::Read(_) => false,
+            Self::Drift(_) | Self::AllRefused(_) | Self::Layout(_) | Self::Read(_) => true,
+            Self::ClickHouse(_) => false,
         }
     }
 
@@ -101,12 +104,13 @@ pub struct Loader {
     backlog: Backlog,
     settings: LoaderSettings,
     status: LoaderStatus,
+    taken: Taken,
 }
 
 impl Loader {
     /// A loader between a journal's backlog and a store whose tables are there.
     pub fn new(store: Store, backlog: Backlog, settings: LoaderSettings) -> Self {
-        Self { store, backlog, settings, status: LoaderStatus::default() }
+        Self { store, backlog, settings, status: LoaderStatus::default(), taken: Taken::default() }
     }
 
     /// What it has to say to operators.
@@ -117,116 +121,87 @@ impl Loader {
     /// Loads segments until it is dropped. An INSERT cut off by that is sent again under its token by whoever opens
     /// the journal next.
     pub async fn run(self) {
+        tokio::join!(self.load_waiting(), self.retry_parked());
+    }
+
+    async fn load_waiting(&self) {
         let places = Arc::new(Semaphore::new(self.settings.concurrency));
-        let mut under_way = tokio::task::JoinSet::new();
+        let mut under_way = JoinSet::new();
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let segment = self.backlog.take().await;
             let loader = self.clone();
             under_way.spawn(async move {
-                let parked = loader.load(segment).await;
-                drop(place);
-                if let Some(segment) = parked {
-                    loader.backlog.park(segment.clone());
-                    tokio::time::sleep(loader.settings.parked_pause).await;
+                let mut loading = JoinSet::new();
+                loading.spawn(loader.clone().load(segment.clone()));
+                if loading.join_next().await.is_some_and(|ended| ended.is_err()) {
+                    // A defect of ours, which the log tells of; the segment must not be lost by it.
+                    sleep(loader.settings.parked_pause).await;
                     loader.backlog.give_back(segment);
                 }
+                drop(place);
             });
             while under_way.try_join_next().is_some() {}
         }
     }
 
-    /// Loads one segment; gives it back when it has to be parked.
-    async fn load(&self, mut segment: Segment) -> Option<Segment> {
+    /// Loads one segment, or parks it.
+    async fn load(self, mut segment: Segment) {
+        let begun = Instant::now();
+        match self.load_patiently(&mut segment).await {
+            Ok(()) => self.status.loaded(segment.number),
+            Err(error) => {
+                tracing::error!(segment = segment.number, %error, "parked a segment");
+                self.status.parked(segment.number, begun, error.to_string());
+                self.backlog.park(segment);
+            }
+        }
+    }
+
+    /// Loads one segment, however long ClickHouse does not answer; fails with what it has to be parked for.
+    async fn load_patiently(&self, segment: &mut Segment) -> Result<(), LoadError> {
         let mut backoff = Backoff::new(self.settings.first_pause, self.settings.longest_pause);
         let mut refusals = 0;
+        let Some(tables) = self.survey(segment, true).await? else { return Ok(()) };
         loop {
-            let Err(error) = self.attempt(&mut segment).await else {
-                self.status.loaded(segment.number);
-                return None;
-            };
+            let Err(error) = self.send(segment, &tables, None).await else { return Ok(()) };
             figures().inserts_retried.increment(1);
             refusals += u32::from(error.is_refusal());
             if error.parks() || refusals >= REFUSALS_BEFORE_PARKING {
-                tracing::error!(segment = segment.number, %error, "parked a segment");
-                self.status.parked(segment.number, error.to_string());
-                return Some(segment);
+                return Err(error);
             }
             let pause = backoff.pause();
             tracing::warn!(segment = segment.number, %error, ?pause, "a segment has to wait");
             self.status.failed(error.to_string());
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
     }
 
-    async fn attempt(&self, segment: &mut Segment) -> Result<(), LoadError> {
-        let (tables, settled) = self.survey(segment.clone()).await?;
-        *segment = settled;
-        for rows in &tables {
-            if segment.state == SegmentState::Whole {
-                match self.send_whole(segment, rows).await {
-                    Ok(()) => continue,
-                    Err(LoadError::ClickHouse(error)) if error.server_code().is_some() => {
-                        self.check_drift().await?;
-                        if error.class() == Class::Retry {
-                            return Err(error.into());
-                        }
-                        tracing::warn!(segment = segment.number, %error, "parting a segment that is refused");
-                        figures().inserts_bisected.increment(1);
-                        self.backlog.part(segment)?;
+    /// Tries the parked segments again from time to time, one after the other, beside those that wait: however many
+    /// they are, they hold up nobody.
+    async fn retry_parked(&self) {
+        loop {
+            sleep(self.settings.parked_pause).await;
+            for mut segment in self.backlog.parked() {
+                match self.load_parked(&mut segment).await {
+                    Ok(()) => {
+                        tracing::info!(segment = segment.number, "loaded a parked segment");
+                        self.status.loaded(segment.number);
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(segment = segment.number, %error, "a segment stays parked");
+                        figures().inserts_retried.increment(1);
+                        self.status.parked(segment.number, Instant::now(), error.to_string());
+                        self.backlog.park(segment);
+                    }
                 }
             }
-            self.send_parted(segment, rows).await?;
-        }
-        self.backlog.delete(segment)?;
-        Ok(())
-    }
-
-    /// Reads the segment through, after settling it where that has to be done first.
-    async fn survey(&self, mut segment: Segment) -> Result<(Vec<TableRows>, Segment), LoadError> {
-        let backlog = self.backlog.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            if segment.unsettled {
-                let mut reader = open(&backlog, &segment)?;
-                backlog.settle(&mut segment, &mut reader)?;
-            }
-            let tables = TableRows::survey(&mut open(&backlog, &segment)?)?;
-            Ok::<_, io::Error>((tables, segment))
-        });
-        read.await.map_err(io::Error::other)?.map_err(LoadError::Read)
-    }
-
-    async fn send_whole(&self, segment: &Segment, rows: &TableRows) -> Result<(), LoadError> {
-        let body = InsertBody::new(open(&self.backlog, segment)?, rows);
-        self.insert(&rows.table.name, &rows.token(), body).await?;
-        figures().rows_loaded.increment(rows.rows);
-        tracing::debug!(segment = segment.number, table = rows.table.name, rows = rows.rows, "loaded");
-        Ok(())
-    }
-
-    async fn insert(&self, table: &str, token: &str, body: impl RowSource) -> Result<(), ClickHouseError> {
-        let begun = Instant::now();
-        // The attempts of one token have ids of their own: a query that is still running keeps its id.
-        let query_id = format!("{token}-{:08x}", Uuid::new_v4().as_fields().0);
-        let result = self.store.insert(&Insert { table, token, query_id: &query_id }, body).await;
-        figures().insert_seconds.record(begun.elapsed());
-        if result.is_ok() {
-            figures().inserts_done.increment(1);
-        }
-        result
-    }
-
-    /// A refusal may be the table's fault: then no row is to blame.
-    async fn check_drift(&self) -> Result<(), LoadError> {
-        match self.store.check_tables().await?.first() {
-            None => Ok(()),
-            Some(drift) => Err(LoadError::Drift(drift.to_string())),
         }
     }
-}
 
-fn open(backlog: &Backlog, segment: &Segment) -> io::Result<SegmentReader> {
-    backlog.read(segment)?.ok_or_else(|| io::Error::other("the head of the segment is damaged"))
+    async fn load_parked(&self, segment: &mut Segment) -> Result<(), LoadError> {
+        let since = self.status.parked_since(segment.number);
+        let Some(tables) = self.survey(segment, false).await? else { return Ok(()) };
+        self.send(segment, &tables, since).await
+    }
 }

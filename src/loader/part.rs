@@ -3,19 +3,21 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Instant;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::rows::{TableRows, token, token_prefix};
-use super::{LoadError, Loader, open};
+use super::rows::{CHUNK, TableRows, token, token_prefix};
+use super::send::open;
+use super::{LoadError, Loader};
 use crate::clickhouse::{Class, ClickHouseError, EventKey};
 use crate::event::Timestamp;
 use crate::journal::{Item, Segment};
 use crate::metrics::figures;
 use crate::row::{Layout, RejectedRow, Table, Value};
 
-/// So many rows refused one by one, and not one taken: then no row is to blame, and the segment is parked.
+/// So many rows are refused one by one without one being taken before the others are not even tried.
 const REFUSED_IN_A_ROW: usize = 1_000;
 
 /// The rows of one table of a segment, in memory.
@@ -28,21 +30,38 @@ struct Rows {
 
 impl Loader {
     /// Sends a table's rows that are not stored yet, the guilty ones left out; then those go to `rejected_events`.
-    pub(super) async fn send_parted(&self, segment: &Segment, found: &TableRows) -> Result<(), LoadError> {
+    ///
+    /// A row is to blame only if the table takes others: of this segment, or of another one since this one began to
+    /// be refused. Otherwise the table is, for instance by a constraint or a view that fails for every row, and the
+    /// segment is parked.
+    pub(super) async fn send_parted(
+        &self,
+        segment: &Segment,
+        found: &TableRows,
+        parked_since: Option<Instant>,
+    ) -> Result<(), LoadError> {
+        let since = parked_since.unwrap_or_else(Instant::now);
         self.store.end_queries(&token_prefix(found.segment)).await?;
         let rows = self.read_rows(segment, found)?;
         let mut refused = Vec::new();
-        let mut loaded = 0;
         // Breadth first: good rows are loaded in large pieces before the search narrows down on the guilty ones.
         let mut parts = VecDeque::from(self.not_stored(found, &rows, 0..rows.spans.len()).await?);
+        let left: usize = parts.iter().map(ExactSizeIterator::len).sum();
+        let mut takes_others = left < rows.spans.len();
+        let mut loaded = 0;
         while let Some(part) = parts.pop_front() {
             let Err(error) = self.send_part(found, &rows, part.clone()).await else {
                 loaded += part.len();
+                takes_others = true;
                 continue;
             };
             let Some(code) = error.server_code().filter(|_| error.class() == Class::Reject) else {
                 return Err(error.into());
             };
+            takes_others |= self.taken.since(&found.table.name, since);
+            if !takes_others && (parked_since.is_some() || refused.len() >= REFUSED_IN_A_ROW) {
+                return Err(LoadError::AllRefused(code));
+            }
             let alone = part.len() == 1;
             // What was refused as a whole may be stored in part.
             for left in self.not_stored(found, &rows, part).await? {
@@ -55,13 +74,15 @@ impl Loader {
                     [left.start..middle, middle..left.end].into_iter().filter(|half| !half.is_empty()),
                 );
             }
-            if loaded == 0 && refused.len() >= REFUSED_IN_A_ROW {
-                return Err(LoadError::AllRefused(code));
-            }
+        }
+        if let Some((_, code)) = refused.last()
+            && !takes_others
+        {
+            return Err(LoadError::AllRefused(*code));
         }
         // A drift that began meanwhile looks like guilty rows too.
         if !refused.is_empty() {
-            self.check_drift().await?;
+            self.check_drift(found).await?;
         }
         figures().rows_loaded.increment(loaded as u64);
         // In the order of the segment, whatever way the search went: after a crash the same rows have to make the
@@ -105,7 +126,7 @@ impl Loader {
             body.extend_from_slice(row);
         }
         let token = token(found.segment, &found.table.name, part.len() as u64, checksum);
-        self.insert(&found.table.name, &token, vec![Bytes::from(body)].into_iter()).await
+        self.insert(&found.table.name, &token, pieces(body)).await
     }
 
     /// The stretches of `part` whose events are not in the table.
@@ -154,7 +175,7 @@ impl Loader {
         }
         let checksum = crc32c::crc32c(&body[header..]);
         let token = token(found.segment, table.name(), refused.len() as u64, checksum);
-        self.insert(table.name(), &token, vec![Bytes::from(body)].into_iter()).await?;
+        self.insert(table.name(), &token, pieces(body)).await?;
         Ok(())
     }
 }
@@ -203,4 +224,12 @@ impl Rows {
         .encode(out);
         Ok(())
     }
+}
+
+/// A body in pieces, each of which is compressed at once.
+fn pieces(body: Vec<u8>) -> std::vec::IntoIter<Bytes> {
+    let body = Bytes::from(body);
+    let starts = (0..body.len()).step_by(CHUNK);
+    let pieces: Vec<Bytes> = starts.map(|start| body.slice(start..body.len().min(start + CHUNK))).collect();
+    pieces.into_iter()
 }

@@ -10,7 +10,7 @@ use crate::journal::{Item, RecordHead, SegmentReader, TableHead};
 use crate::metrics::figures;
 
 /// Bytes handed to the client at once, at least, unless the rows end.
-const CHUNK: usize = 256 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 
 /// The rows of one table in one segment, as a first reading found them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub(super) struct TableRows {
 }
 
 impl TableRows {
-    /// Reads a segment through: what there is for each of its tables, tables without rows left out. Damage is
-    /// counted and said once, here.
-    pub(super) fn survey(reader: &mut SegmentReader) -> io::Result<Vec<Self>> {
+    /// Reads a segment through: what there is for each of its tables, tables without rows left out. `tell` has it say
+    /// in log and figures what is damaged.
+    pub(super) fn survey(reader: &mut SegmentReader, tell: bool) -> io::Result<Vec<Self>> {
         let head = reader.head().clone();
         let mut tables: Vec<Self> = Vec::new();
         loop {
@@ -54,11 +54,12 @@ impl TableRows {
                     table.add(&record, rows);
                     tables.push(table);
                 }
-                Item::Damage { bytes, records } => {
+                Item::Damage { bytes, records } if tell => {
                     figures().journal_records_dropped.increment(records);
                     figures().journal_bytes_dropped.increment(bytes);
                     tracing::error!(segment = head.number, bytes, records, "left damaged records out");
                 }
+                Item::Damage { .. } => {}
                 Item::End { .. } => break,
             }
         }

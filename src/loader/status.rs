@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::metrics::figures;
 
@@ -13,7 +14,13 @@ pub struct LoaderStatus(Arc<Mutex<State>>);
 struct State {
     /// The last failure, until a segment is loaded again.
     failure: Option<String>,
-    parked: BTreeMap<u64, String>,
+    parked: BTreeMap<u64, Parked>,
+}
+
+struct Parked {
+    /// The beginning of the attempt that it was parked after.
+    since: Instant,
+    reason: String,
 }
 
 impl LoaderStatus {
@@ -32,10 +39,16 @@ impl LoaderStatus {
         show_parked(&state);
     }
 
-    pub(super) fn parked(&self, segment: u64, reason: String) {
+    /// A segment was parked after an attempt begun at `since`; or again, which does not change that moment.
+    pub(super) fn parked(&self, segment: u64, since: Instant, reason: String) {
         let mut state = self.state();
-        state.parked.insert(segment, reason);
+        let since = state.parked.get(&segment).map_or(since, |parked| parked.since);
+        state.parked.insert(segment, Parked { since, reason });
         show_parked(&state);
+    }
+
+    pub(super) fn parked_since(&self, segment: u64) -> Option<Instant> {
+        self.state().parked.get(&segment).map(|parked| parked.since)
     }
 
     /// What keeps segments from ClickHouse now, a sentence each; nothing when all is well.
@@ -46,7 +59,7 @@ impl LoaderStatus {
             .iter()
             .map(|failure| format!("clickhouse does not take segments: {failure}"))
             .collect();
-        if let Some((segment, reason)) = state.parked.first_key_value() {
+        if let Some((segment, Parked { reason, .. })) = state.parked.first_key_value() {
             let count = state.parked.len();
             reasons.push(format!("{count} segments are parked, the first is {segment}: {reason}"));
         }

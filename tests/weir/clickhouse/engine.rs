@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
-use weir::clickhouse::{Engine, EngineError, EngineSettings, Store};
+use weir::clickhouse::{Engine, EngineError, EngineSettings};
 
 use super::{Server, answer, client, eventually, settings};
 use crate::harness::Setup;

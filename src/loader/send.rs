@@ -1,0 +1,120 @@
+//! One segment: read through, what it holds sent, and deleted.
+
+use std::io;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::rows::{InsertBody, TableRows, token_prefix};
+use super::{LoadError, Loader};
+use crate::clickhouse::{Class, ClickHouseError, Insert, RowSource};
+use crate::journal::{Backlog, Segment, SegmentReader, SegmentState};
+use crate::metrics::figures;
+
+impl Loader {
+    /// Sends the tables' rows of a segment and deletes it. `parked_since` is since when it is parked, if it is.
+    pub(super) async fn send(
+        &self,
+        segment: &mut Segment,
+        tables: &[TableRows],
+        parked_since: Option<Instant>,
+    ) -> Result<(), LoadError> {
+        for rows in tables {
+            if segment.state == SegmentState::Whole {
+                match self.send_whole(segment, rows).await {
+                    Ok(()) => continue,
+                    Err(LoadError::ClickHouse(error)) if error.server_code().is_some() => {
+                        self.check_drift(rows).await?;
+                        if error.class() == Class::Retry {
+                            return Err(error.into());
+                        }
+                        tracing::warn!(segment = segment.number, %error, "parting a segment that is refused");
+                        figures().inserts_bisected.increment(1);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            self.backlog.part(segment)?;
+            self.send_parted(segment, rows, parked_since).await?;
+        }
+        Ok(self.backlog.delete(segment)?)
+    }
+
+    /// Reads the segment through, after settling it where that has to be done first; the first time, what is damaged
+    /// is told. `None` when there is nothing to send: the file was deleted by an attempt that could not finish, or its
+    /// head is damaged and it is set aside.
+    pub(super) async fn survey(
+        &self,
+        segment: &mut Segment,
+        first: bool,
+    ) -> Result<Option<Vec<TableRows>>, LoadError> {
+        let backlog = self.backlog.clone();
+        let mut found = segment.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let segment = &mut found;
+            if !backlog.find(segment)? {
+                tracing::warn!(segment = segment.number, "the file of a segment is gone");
+                backlog.delete(segment)?;
+                return Ok(None);
+            }
+            let Some(mut reader) = backlog.read(segment)? else {
+                backlog.set_aside(segment)?;
+                return Ok(None);
+            };
+            let settled_now = segment.unsettled;
+            if settled_now {
+                backlog.settle(segment, &mut reader)?;
+                reader = open(&backlog, segment)?;
+            }
+            let tables = TableRows::survey(&mut reader, first && !settled_now)?;
+            Ok::<_, io::Error>(Some((tables, found)))
+        });
+        let Some((tables, settled)) = read.await.map_err(io::Error::other)?? else { return Ok(None) };
+        *segment = settled;
+        Ok(Some(tables))
+    }
+
+    async fn send_whole(&self, segment: &Segment, rows: &TableRows) -> Result<(), LoadError> {
+        let body = InsertBody::new(open(&self.backlog, segment)?, rows);
+        let sent = self.insert(&rows.table.name, &rows.token(), body).await;
+        if matches!(sent, Err(ClickHouseError::Timeout(_))) {
+            // It may be running still; the next attempt would only make it two.
+            self.store.end_queries(&token_prefix(rows.segment)).await?;
+        }
+        sent?;
+        figures().rows_loaded.increment(rows.rows);
+        tracing::debug!(segment = segment.number, table = rows.table.name, rows = rows.rows, "loaded");
+        Ok(())
+    }
+
+    pub(super) async fn insert(
+        &self,
+        table: &str,
+        token: &str,
+        body: impl RowSource,
+    ) -> Result<(), ClickHouseError> {
+        let begun = Instant::now();
+        // The attempts of one token have ids of their own: a query that is still running keeps its id.
+        let query_id = format!("{token}-{:08x}", Uuid::new_v4().as_fields().0);
+        let result = self.store.insert(&Insert { table, token, query_id: &query_id }, body).await;
+        figures().insert_seconds.record(begun.elapsed());
+        if result.is_ok() {
+            figures().inserts_done.increment(1);
+            self.taken.note(table);
+        }
+        result
+    }
+
+    /// A refusal may be the table's fault: then no row is to blame.
+    pub(super) async fn check_drift(&self, rows: &TableRows) -> Result<(), LoadError> {
+        let drifts = self.store.check_tables().await?;
+        match drifts.iter().find(|drift| drift.table == rows.table.name) {
+            None => Ok(()),
+            Some(drift) => Err(LoadError::Drift(drift.to_string())),
+        }
+    }
+}
+
+pub(super) fn open(backlog: &Backlog, segment: &Segment) -> io::Result<SegmentReader> {
+    backlog.read(segment)?.ok_or_else(|| io::Error::other("its head is damaged"))
+}
