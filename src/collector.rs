@@ -11,9 +11,9 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::clickhouse::{Engine, EngineError, MigrationError, Store};
+use crate::clickhouse::{Engine, EngineError, Store};
 use crate::clock::Clock;
 use crate::config::{CollectorSettings, StoreSettings};
 use crate::enrich::{UserAgentError, UserAgents};
@@ -23,10 +23,12 @@ use crate::loader::Loader;
 use crate::project::Projects;
 use crate::readiness::{Health, Phase};
 use crate::recent::RecentEvents;
-use crate::retry::Retry;
 
 /// How long a collector that found ClickHouse away waits before it looks at the tables again.
 const TABLES_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a start waits for the tables. A ClickHouse that does not answer must not keep the listener closed.
+const TABLES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Different user agents that are remembered, at about 300 bytes each.
 const USER_AGENTS: u64 = 10_000;
@@ -58,9 +60,6 @@ pub enum CollectorError {
     /// The embedded engine does not run.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The tables are not what this version expects.
-    #[error(transparent)]
-    Migration(#[from] MigrationError),
     /// The patterns of user agents that come with us cannot be read.
     #[error(transparent)]
     UserAgents(#[from] UserAgentError),
@@ -152,7 +151,7 @@ impl Collector {
         let loader = Loader::new(store.clone(), journal.backlog().clone(), settings.loader.clone());
         health.watch(loader.status());
         let tables = Tables { store: store.clone(), migrate: settings.migrate, health: health.clone() };
-        let prepared = tables.prepare().await?;
+        let prepared = timeout(TABLES_PATIENCE, tables.prepare()).await.unwrap_or(false);
         let load = tokio::spawn(async move {
             if !prepared {
                 tables.prepare_later().await;
@@ -209,26 +208,26 @@ impl Serving {
     /// Serves until `shutdown`; then answers what is in flight, seals the journal, loads what can be loaded in
     /// time, and ends the engine.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), CollectorError> {
-        tokio::select! {
-            () = shutdown => {}
-            ended = &mut self.listener => {
-                ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(CollectorError::Serve)?;
-            }
-        }
+        let joined = |ended: Result<io::Result<()>, tokio::task::JoinError>| {
+            ended.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(CollectorError::Serve)
+        };
+        let early = tokio::select! {
+            () = shutdown => None,
+            ended = &mut self.listener => Some(joined(ended)),
+        };
         let deadline = Instant::now() + self.settings.shutdown_timeout;
         tracing::info!("draining");
         self.health.enter(Phase::Draining);
         self.stop_listener.send_replace(true);
-        if !self.listener.is_finished() {
-            let ended = self.listener.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-            if let Err(error) = ended {
-                tracing::error!(%error, "the listener has failed");
-            }
-        }
+        let served = match early {
+            Some(served) => served,
+            None => joined(self.listener.await),
+        };
         let journal = self.health.journal.clone();
         let closing = journal.clone();
-        if tokio::task::spawn_blocking(move || closing.close()).await.is_err() {
-            tracing::error!("the journal could not be closed");
+        let closed = tokio::task::spawn_blocking(move || closing.close());
+        if !matches!(timeout_at(deadline, closed).await, Ok(Ok(()))) {
+            tracing::error!("the journal could not be closed in time");
         }
         if timeout_at(deadline, journal.backlog().drained()).await.is_err() {
             let segments = journal.backlog().len();
@@ -245,7 +244,7 @@ impl Serving {
         }
         self.stop_operations.send_replace(true);
         tracing::info!("stopped");
-        Ok(())
+        served
     }
 }
 
@@ -257,39 +256,35 @@ struct Tables {
 }
 
 impl Tables {
-    /// Brings the tables up to date. `false` when ClickHouse is away: the journal keeps events meanwhile.
-    async fn prepare(&self) -> Result<bool, CollectorError> {
+    /// Brings the tables up to date, and says whether they are; what keeps them from it is shown as a reason to be
+    /// degraded. Either way events are taken: the journal keeps them meanwhile.
+    async fn prepare(&self) -> bool {
         let migrated = if self.migrate { self.store.migrate().await } else { Ok(()) };
-        match migrated {
-            Ok(()) => {}
-            Err(error) if matches!(error.retry(), Retry::After(_)) => {
-                tracing::warn!(%error, "cannot look at the tables yet");
-                self.health.set_tables(vec![format!("the tables are not looked at yet: {error}")]);
-                return Ok(false);
+        if let Err(error) = migrated {
+            let reason = format!("nothing is loaded until the tables are ready: {error}");
+            if self.health.set_tables(vec![reason.clone()]) {
+                tracing::error!("{reason}");
             }
-            Err(error) => return Err(error.into()),
+            return false;
         }
-        let degraded = self.store.degraded_tables().await.unwrap_or_default();
-        let reasons: Vec<String> = degraded.iter().map(ToString::to_string).collect();
-        for reason in &reasons {
-            tracing::warn!("{reason}");
+        match self.store.degraded_tables().await {
+            Ok(degraded) => {
+                let reasons: Vec<String> = degraded.iter().map(ToString::to_string).collect();
+                for reason in &reasons {
+                    tracing::warn!("{reason}");
+                }
+                self.health.set_tables(reasons);
+            }
+            Err(error) => tracing::warn!(%error, "cannot see whether the tables sync what they confirm"),
         }
-        self.health.set_tables(reasons);
-        Ok(true)
+        true
     }
 
-    /// Tries until the tables are what this version expects, which somebody may have to see to.
+    /// Tries until the tables are up to date, which somebody may have to see to.
     async fn prepare_later(&self) {
-        loop {
+        while !self.prepare().await {
             sleep(TABLES_PAUSE).await;
-            match self.prepare().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%error, "nothing is loaded until the tables are put right");
-                    self.health.set_tables(vec![error.to_string()]);
-                }
-            }
         }
+        tracing::info!("the tables are ready");
     }
 }

@@ -54,8 +54,12 @@ impl Health {
         let _ = self.loader.set(loader);
     }
 
-    pub(crate) fn set_tables(&self, reasons: Vec<String>) {
-        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+    /// Says what is wrong with the tables; gives whether that is news.
+    pub(crate) fn set_tables(&self, reasons: Vec<String>) -> bool {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *tables != reasons;
+        *tables = reasons;
+        news
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

@@ -80,6 +80,15 @@ fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        // Whoever asks twice does not want to wait; the journal is made for that.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("stopped at once");
+            std::process::exit(1);
+        });
     })
 }
 

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{Args, ValueEnum};
 
+use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
 
 /// Where events are kept and where they go: what every command needs to know.
@@ -50,7 +51,7 @@ pub struct StoreArgs {
         value_name = "PASSWORD",
         help_heading = "ClickHouse"
     )]
-    pub(super) clickhouse_password: String,
+    pub(super) clickhouse_password: Password,
 
     /// Database of the tables; created if there is none
     #[arg(
@@ -131,11 +132,11 @@ pub struct ServeArgs {
     pub(super) journal: JournalArgs,
 
     /// Leave the tables alone instead of bringing them up to date first
-    #[arg(long, env = "WEIR_NO_MIGRATE", help_heading = "ClickHouse")]
+    #[arg(long, env = "WEIR_NO_MIGRATE", value_parser = BoolishValueParser::new(), help_heading = "ClickHouse")]
     pub no_migrate: bool,
 
     /// Create the project `demo` with the key `pk_live_demo` if there is none, and say what to do next
-    #[arg(long, env = "WEIR_DEMO")]
+    #[arg(long, env = "WEIR_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
 }
 

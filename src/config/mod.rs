@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
 pub use self::flags::{LogArgs, LogFormat, ServeArgs, StoreArgs};
-use crate::clickhouse::{ClickHouseSettings, EngineSettings, Password, Timeouts};
+use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
 use crate::enrich::{AddressMode, TrustedProxies};
 use crate::event::PayloadLimits;
 use crate::http::ListenerSettings;
@@ -71,7 +71,7 @@ impl StoreArgs {
         Ok(StoreSettings::Server(ClickHouseSettings {
             url: url.clone(),
             user: self.clickhouse_user.clone(),
-            password: Password::new(&self.clickhouse_password),
+            password: self.clickhouse_password.clone(),
             database: self.clickhouse_database.clone(),
             timeouts: Timeouts::default(),
         }))
@@ -201,10 +201,9 @@ impl JournalArgs {
     }
 }
 
-/// How many bytes the rows of one batch may have: everything that is sent, and for each event what it takes from the
-/// batch and from the connection.
+/// How many bytes the rows of one batch may have: everything that is sent, as much again that the batch says once for
+/// all events, and what each event takes from the connection.
 fn largest_entry(limits: &PayloadLimits) -> usize {
-    let shared = limits.url + 2 * limits.id;
-    let of_connection = 2 * 1024;
-    limits.inflated.saturating_add(limits.events.saturating_mul(shared + of_connection))
+    let of_connection = limits.events.saturating_mul(2 * 1024);
+    limits.inflated.saturating_mul(2).saturating_add(of_connection)
 }

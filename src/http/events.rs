@@ -7,11 +7,13 @@
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota};
 use http::header::{CONTENT_ENCODING, ORIGIN, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde::Serialize;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::answer::{Answer, json};
@@ -31,6 +33,9 @@ use crate::recent::{Claim, RecentEvents};
 use crate::row::{RejectedRow, Table};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// How long a request waits for the disk: one that hangs gives no error.
+const DURABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often an event is taken up again whose other copy failed, before its client is asked to come back.
 const ROUNDS: usize = 3;
@@ -121,7 +126,13 @@ impl Intake {
         let project = self.find_project(&decoded.project_key, headers).await?;
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
         let batch = Batch { decoded: &decoded, project, visitor, received_at };
-        let written = self.keep(&batch).await?;
+        let written = match timeout(DURABLE_WITHIN, self.keep(&batch)).await {
+            Ok(Ok(written)) => written,
+            // Nothing of it is acknowledged, so its own faults are the better answer.
+            _ if decoded.events.is_empty() => 0,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_elapsed) => return Err(JournalError::Failed.into()),
+        };
         figures().events_accepted.increment(written as u64);
         figures().events_repeated.increment((decoded.events.len() - written) as u64);
         figures().events_rejected.increment(decoded.rejected.len() as u64);
@@ -178,7 +189,7 @@ impl Intake {
             entry.clear();
             entry.record(Table::Events, received_at, |rows| {
                 for (index, event) in decoded.events.iter().enumerate() {
-                    if only.is_some_and(|only| !only.contains(&index)) {
+                    if only.is_some_and(|only| only.binary_search(&index).is_err()) {
                         continue;
                     }
                     let claim = event.event_id.map_or(Claim::Ours, |id| reservation.claim(project, id));

@@ -48,6 +48,7 @@ mod backlog;
 mod directory;
 mod format;
 mod gather;
+mod health;
 mod reader;
 mod record;
 mod writer;
@@ -58,7 +59,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -71,6 +71,7 @@ pub use self::backlog::{Backlog, Segment, SegmentState};
 use self::backlog::{file_name, parse_file_name};
 pub use self::directory::{Directory, DiskDirectory, SegmentFile};
 use self::gather::Gather;
+use self::health::DiskHealth;
 pub use self::reader::{Item, SegmentReader};
 pub use self::record::{Entry, RecordHead, SegmentHead, TableHead};
 use self::writer::Writer;
@@ -115,7 +116,7 @@ pub enum JournalError {
     /// More is waiting for the disk than may wait.
     #[error("more events are waiting to be written than memory is set aside for")]
     Overloaded,
-    /// The disk failed or is full.
+    /// The disk failed, hangs, or is full.
     #[error("the journal's disk does not take events at the moment")]
     Failed,
     /// The collector is shutting down.
@@ -152,7 +153,7 @@ struct Shared {
     gather: Arc<Gather>,
     backlog: Backlog,
     max_bytes: u64,
-    healthy: Arc<AtomicBool>,
+    health: Arc<DiskHealth>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -174,14 +175,14 @@ impl Journal {
         let nudged = gather.clone();
         let backlog = Backlog::new(directory.clone(), Box::new(move || nudged.nudge()));
         let next_number = recover(&*directory, &backlog)?;
-        let healthy = Arc::new(AtomicBool::new(true));
+        let health = Arc::new(DiskHealth::new());
         let writer = Writer {
             gather: gather.clone(),
             directory,
             backlog: backlog.clone(),
             settings: settings.clone(),
             clock: clock.clone(),
-            healthy: healthy.clone(),
+            health: health.clone(),
             next_number,
             head_bytes: SegmentHead::bytes(),
             open: None,
@@ -189,7 +190,7 @@ impl Journal {
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(|| writer.run())?;
         let max_bytes = settings.max_bytes;
         let writer = Mutex::new(Some(writer));
-        Ok(Self(Arc::new(Shared { gather, backlog, max_bytes, healthy, writer })))
+        Ok(Self(Arc::new(Shared { gather, backlog, max_bytes, health, writer })))
     }
 
     /// Makes the entry's records durable: they are handed over at once, and the future says when they are.
@@ -200,6 +201,9 @@ impl Journal {
         }
         if self.is_full() {
             return Appending(Stage::Decided(Err(JournalError::Full)));
+        }
+        if self.0.health.is_stalled() {
+            return Appending(Stage::Decided(Err(JournalError::Failed)));
         }
         Appending(match self.0.gather.add(entry) {
             Ok(answer) => Stage::Waiting(answer),
@@ -213,7 +217,7 @@ impl Journal {
 
     /// Whether the next request can be made durable, as far as the last one tells.
     pub fn check(&self) -> Result<(), JournalError> {
-        if !self.0.healthy.load(Ordering::Relaxed) {
+        if self.0.health.has_failed() || self.0.health.is_stalled() {
             return Err(JournalError::Failed);
         }
         if self.0.gather.is_closed() {

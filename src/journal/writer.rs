@@ -2,12 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::backlog::{Backlog, Segment, SegmentState, file_name};
 use super::directory::{Directory, SegmentFile};
 use super::gather::{Gather, Gathered, Waiter, Wake};
+use super::health::DiskHealth;
 use super::record::{SegmentHead, stamp};
 use super::{JournalError, JournalSettings};
 use crate::clock::Clock;
@@ -26,8 +26,7 @@ pub(super) struct Writer {
     pub(super) backlog: Backlog,
     pub(super) settings: JournalSettings,
     pub(super) clock: Clock,
-    /// Whether the disk took the last thing it was given.
-    pub(super) healthy: Arc<AtomicBool>,
+    pub(super) health: Arc<DiskHealth>,
     pub(super) next_number: u64,
     /// Bytes of every segment's head.
     pub(super) head_bytes: u64,
@@ -54,7 +53,7 @@ impl Drop for Writer {
     /// However the thread ends, nobody waits for an answer that does not come.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.healthy.store(false, Ordering::Relaxed);
+            self.health.failed();
         }
         self.gather.abandon();
     }
@@ -68,7 +67,7 @@ impl Writer {
             let patience = self.patience();
             match self.gather.take(&mut gathered, patience) {
                 Wake::Work => self.commit(&mut gathered),
-                Wake::Idle if !self.healthy.load(Ordering::Relaxed) => self.probe(),
+                Wake::Idle if self.health.has_failed() => self.probe(),
                 Wake::Idle => {}
                 Wake::Closed => break,
             }
@@ -81,7 +80,7 @@ impl Writer {
 
     /// How long the writer may wait for requests: until the open segment is due, or a failed disk is tried again.
     fn patience(&self) -> Option<Duration> {
-        if !self.healthy.load(Ordering::Relaxed) {
+        if self.health.has_failed() {
             return Some(PROBE_INTERVAL);
         }
         let open = self.open.as_ref()?;
@@ -125,7 +124,9 @@ impl Writer {
                 run.push(next);
             }
             let begun = Instant::now();
+            self.health.begin_commit();
             let result = self.write(&mut gathered.bytes[start..end], rows, oldest);
+            self.health.end_commit();
             figures().journal_sync_seconds.record(begun.elapsed());
             let answer = match result {
                 Ok(()) => Ok(()),
@@ -171,7 +172,7 @@ impl Writer {
         open.rows += rows;
         open.sequence = sequence;
         self.backlog.count_bytes(bytes.len() as u64);
-        self.healthy.store(true, Ordering::Relaxed);
+        self.health.recovered();
         figures().journal_syncs.increment(1);
         Ok(())
     }
@@ -209,7 +210,7 @@ impl Writer {
     /// written again.
     fn fail(&mut self, error: &io::Error) -> JournalError {
         figures().journal_failures.increment(1);
-        if self.healthy.swap(false, Ordering::Relaxed) {
+        if self.health.failed() {
             tracing::error!(%error, "the journal cannot make events durable");
         }
         if let Some(open) = &mut self.open
@@ -229,7 +230,7 @@ impl Writer {
             Ok(open) => {
                 tracing::info!("the journal makes events durable again");
                 self.open = Some(open);
-                self.healthy.store(true, Ordering::Relaxed);
+                self.health.recovered();
             }
             Err(error) => tracing::debug!(%error, "the journal still cannot make events durable"),
         }

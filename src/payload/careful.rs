@@ -79,6 +79,7 @@ fn batch<'a>(
 ) -> Result<Decoded<'a>, Fault> {
     let listed = listed(events, limits.events)?;
     let shared = check::shared(fields.shared()?, limits)?;
+    shared.check_repeated(listed.len(), limits)?;
     let (mut events, mut rejected) = (Vec::with_capacity(listed.len()), Vec::new());
     for (index, json) in listed.into_iter().enumerate() {
         let event: Result<Event<'_>, Fault> = fits(json.get(), limits)

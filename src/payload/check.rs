@@ -37,6 +37,18 @@ pub(super) fn shared<'a>(wire: WireShared<'a>, limits: &PayloadLimits) -> Result
     })
 }
 
+impl Shared<'_> {
+    /// Checks what the batch says once for so many events: 1 KB of gzip could become 10 MB of rows otherwise.
+    pub(super) fn check_repeated(&self, events: usize, limits: &PayloadLimits) -> Result<(), Fault> {
+        let repeated = self.visitor_id.len() + self.user_id.len() + self.referrer.len();
+        if repeated.saturating_mul(events) > limits.inflated {
+            let unit = "bytes with visitorId, userId and referrer of the batch in each";
+            return Err(Field::Events.fault(Problem::TooLong { limit: limits.inflated, unit }));
+        }
+        Ok(())
+    }
+}
+
 /// Checks one event of a batch; what it does not say itself, the batch says.
 pub(super) fn batched<'a>(
     wire: WireEvent<'a>,

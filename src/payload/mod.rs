@@ -30,7 +30,7 @@
 //! | `empty_field` | B E | the same |
 //! | `duplicate_field` | B E | a known field given twice, whatever its values |
 //! | `invalid_text` | B E | a string that escapes half of a surrogate pair |
-//! | `too_long` | B E | `type` in characters; `url`, `referrer`, `visitorId` and `userId` in bytes |
+//! | `too_long` | B E | `type` in characters; `url`, `referrer`, `visitorId` and `userId` in bytes; `events` with what the batch says for each |
 //! | `invalid_url` | E | a snippet's `url` that is not absolute |
 //! | `invalid_timestamp` | B E | `timestamp`, `sentAt` |
 //! | `invalid_event_id` | E | `eventId` |
@@ -151,6 +151,7 @@ fn strict<'a>(body: &'a str, limits: &PayloadLimits) -> Option<Decoded<'a>> {
                 && batch.events_are_within(limits.event, body) =>
         {
             let shared = check::shared(batch.shared, limits).ok()?;
+            shared.check_repeated(batch.events.len(), limits).ok()?;
             let mut events = Vec::with_capacity(batch.events.len());
             for event in batch.events {
                 events.push(check::batched(event, &shared, limits).ok()?);

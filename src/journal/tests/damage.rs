@@ -1,5 +1,7 @@
 //! Whatever happens to a segment's bytes, its intact records come out, and nothing else.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use proptest::prelude::*;
 
 use super::super::record::stamp;

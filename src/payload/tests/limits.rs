@@ -73,6 +73,22 @@ fn ids_of_visitors_and_users_are_bounded_wherever_they_stand() {
 }
 
 #[test]
+fn what_a_batch_says_for_each_event_counts_as_often() {
+    let limits = PayloadLimits { inflated: 40, ..small() };
+    let batch = |referrer: &str, event: &str| {
+        let events = [event, r#"{"type":"t","url":"/"}"#].join(",");
+        format!(r#"{{"projectKey":"pk","events":[{events}],"userId":"u","referrer":"{referrer}"}}"#)
+    };
+    for event in [r#"{"type":"t","url":"/"}"#, "7"] {
+        let within = batch(&"r".repeat(19), event);
+        assert!(decode(within.as_bytes(), &limits).is_ok(), "{within}");
+        let over = batch(&"r".repeat(20), event);
+        let error = decode(over.as_bytes(), &limits).unwrap_err();
+        assert_eq!((error.code(), error.field()), ("too_long", Some("events")), "{over}");
+    }
+}
+
+#[test]
 fn an_event_of_a_batch_may_be_no_longer_than_its_limit() {
     let event = |bytes: usize| {
         let start = r#"{"type":"t","url":"/","data":{"a":""#;
