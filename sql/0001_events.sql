@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS events
     referrer String COMMENT 'The page before, as sent; empty if none',
     data String COMMENT 'Properties, byte for byte as sent; {} if none' CODEC(ZSTD(1)),
     timestamp DateTime64(3, 'UTC') COMMENT 'When it happened, with a wrong client clock corrected',
-    claimed_timestamp Nullable(DateTime64(3, 'UTC')) COMMENT 'When it happened by the client''s clock; NULL if it did not say',
+    claimed_timestamp Nullable(DateTime64(3, 'UTC')) COMMENT 'The client''s own timestamp where timestamp differs from it, else NULL',
     sort_time DateTime64(3, 'UTC') COMMENT 'Part of the sorting key: the same each time an event is sent again',
     received_at DateTime64(3, 'UTC') COMMENT 'When the collector received it',
     address String COMMENT 'Client address, truncated; empty for servers',

@@ -119,7 +119,7 @@ impl Intake {
         let decoded = match payload::decode(&body, &self.limits) {
             Ok(decoded) => decoded,
             Err(error) => {
-                self.keep_refusal(&error, &body, received_at).await;
+                self.keep_refusal(&error, &body, headers, received_at).await;
                 return Err(error.into());
             }
         };
@@ -236,19 +236,25 @@ impl Intake {
         });
     }
 
-    /// Keeps a body that was refused as a whole, where its project can be told. The answer is the refusal whatever
-    /// becomes of this.
-    async fn keep_refusal(&self, error: &PayloadError, body: &[u8], received_at: Timestamp) {
+    /// Keeps a body that was refused as a whole, where its project can be told and would have admitted the request.
+    /// The answer is the refusal whatever becomes of this.
+    async fn keep_refusal(
+        &self,
+        error: &PayloadError,
+        body: &[u8],
+        headers: &HeaderMap,
+        received_at: Timestamp,
+    ) {
         figures().events_rejected.increment(1);
         let Some(key) = error.project_key() else { return };
-        let Ok(project) = self.projects.find(key).await else { return };
-        if !project.enabled || !self.rejected.admits(project.id) {
+        let Ok(project) = self.find_project(key, headers).await else { return };
+        if !self.rejected.admits(project) {
             return;
         }
         let message = error.to_string();
         let row = RejectedRow {
             received_at,
-            project_id: project.id,
+            project_id: project,
             // Which of the two formats it was meant to be is just what could not be told.
             source: "",
             event: body,

@@ -5,6 +5,7 @@
 mod architecture;
 mod away;
 mod clickhouse;
+mod contract;
 mod crash;
 mod harness;
 mod loading;
@@ -13,3 +14,4 @@ mod pipeline;
 mod projects;
 mod readme;
 mod starting;
+mod transport;

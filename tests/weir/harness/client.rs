@@ -1,6 +1,5 @@
 //! A plain HTTP/1.1 client that sends exactly what it is told.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -20,6 +19,12 @@ pub struct Answer {
     pub body: String,
 }
 
+/// How an answer's body is marked off.
+enum Framing {
+    Length(usize),
+    Chunked,
+}
+
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
@@ -35,6 +40,34 @@ impl Answer {
     #[track_caller]
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_else(|| panic!("no code in {self:?}")).to_owned()
+    }
+
+    /// Status and what matters of the body: `200 {"received":1}`, `400 missing_field url`, `404 not_found`; with a
+    /// complaint where a refusal does not look as the contract has it.
+    pub fn gist(&self) -> String {
+        let Self { status, body, .. } = self;
+        if *status == 200 {
+            return format!("200 {body}");
+        }
+        let Ok(json) = serde_json::from_str::<serde_json::Value>(body) else {
+            return format!("{status} and no JSON: {body:?}");
+        };
+        let text = |field: &str| json["error"][field].as_str().unwrap_or_default();
+        let (code, message, field) = (text("code"), text("message"), text("field"));
+        let mut gist = format!("{status} {code} {field}").trim_end().to_owned();
+        if message.is_empty() || !message.contains(field) {
+            gist = format!("{gist}, with a message that does not name the field: {message:?}");
+        }
+        if self.header("content-type") != Some("application/json") {
+            gist.push_str(", not sent as application/json");
+        }
+        if self.header("cache-control").is_some_and(|value| value.contains("no-store")) {
+            gist.push_str(", with Cache-Control: no-store");
+        }
+        if status / 100 == 4 && *status != 429 && self.header("retry-after").is_some() {
+            gist.push_str(", with Retry-After");
+        }
+        gist
     }
 }
 
@@ -55,14 +88,25 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> std::io::Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        let mut request = Vec::with_capacity(1_024 + body.len());
+        write!(request, "{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address)?;
         for (name, value) in headers {
-            write!(request, "{name}: {value}\r\n").unwrap();
+            write!(request, "{name}: {value}\r\n")?;
         }
-        write!(request, "Content-Length: {}\r\n\r\n", body.len()).unwrap();
-        let mut bytes = request.into_bytes();
-        bytes.extend_from_slice(body);
-        self.send_raw(&bytes)
+        write!(request, "Content-Length: {}\r\n\r\n", body.len())?;
+        request.extend_from_slice(body);
+        self.write(&request)?;
+        if method == "HEAD" { self.read_head().map(|(answer, _)| answer) } else { self.read_answer() }
+    }
+
+    /// Sends bytes as they are, and reads nothing.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Whether the other side has closed the connection.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.stream.fill_buf(), Ok([]))
     }
 
     /// Sends bytes as they are, and reads one answer.
@@ -71,31 +115,34 @@ impl Client {
         self.read_answer()
     }
 
-    /// Sends bytes as they are.
-    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
+    pub fn read_answer(&mut self) -> std::io::Result<Answer> {
+        let (mut answer, framing) = self.read_head()?;
+        let body = match framing {
+            Framing::Length(length) => self.read_bytes(length)?,
+            Framing::Chunked => self.read_chunks()?,
+        };
+        answer.body = String::from_utf8(body).map_err(std::io::Error::other)?;
+        Ok(answer)
     }
 
-    pub fn read_answer(&mut self) -> std::io::Result<Answer> {
+    fn read_head(&mut self) -> std::io::Result<(Answer, Framing)> {
         let status_line = self.read_line()?;
         let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {status_line:?}")))?;
         let mut headers = Vec::new();
-        let mut length = 0;
-        let mut chunked = false;
+        let mut framing = Framing::Length(0);
         loop {
             let line = self.read_line()?;
             let Some((name, value)) = line.split_once(": ") else { break };
             let name = name.to_ascii_lowercase();
             if name == "content-length" {
-                length = value.parse().map_err(std::io::Error::other)?;
+                framing = Framing::Length(value.parse().map_err(std::io::Error::other)?);
+            } else if name == "transfer-encoding" {
+                framing = Framing::Chunked;
             }
-            chunked |= name == "transfer-encoding" && value == "chunked";
             headers.push((name, value.to_owned()));
         }
-        let body = if chunked { self.read_chunks()? } else { self.read_bytes(length)? };
-        let body = String::from_utf8(body).map_err(std::io::Error::other)?;
-        Ok(Answer { status, headers, body })
+        Ok((Answer { status, headers, body: String::new() }, framing))
     }
 
     fn read_bytes(&mut self, length: usize) -> std::io::Result<Vec<u8>> {

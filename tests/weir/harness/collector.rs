@@ -270,6 +270,24 @@ impl Collector {
         self.setup.weir(arguments)
     }
 
+    /// Makes a project with this key.
+    #[track_caller]
+    pub fn create_project(&self, name: &str, key: &str, origins: &[&str]) {
+        let mut arguments = vec!["project", "create", name, "--key", key];
+        for origin in origins {
+            arguments.extend(["--origin", origin]);
+        }
+        assert_eq!(self.weir(&arguments), key);
+    }
+
+    /// The most memory that the collector itself has ever taken, in bytes.
+    #[track_caller]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The process of the embedded engine.
     pub fn engine_pid(&self) -> Option<u32> {
         let said = std::fs::read_to_string(self.setup.data_dir().join("engine/store/status")).ok()?;

@@ -3,6 +3,7 @@
 mod client;
 mod collector;
 mod figures;
+mod findings;
 mod load;
 mod log;
 mod proxy;
@@ -11,6 +12,7 @@ mod random;
 pub use client::{Answer, Client};
 pub use collector::{Collector, Setup, engine_password, signal_process, weir};
 pub use figures::Figures;
+pub use findings::Findings;
 pub use load::{Load, assert_exactly_once};
 pub use log::Log;
 pub use proxy::Proxy;
