@@ -43,7 +43,7 @@ pub type EventKey = (Uuid, Uuid);
 /// More projects than this are not named in a query: reading a few rows too many is cheaper.
 const PROJECTS_NAMED: usize = 200;
 
-/// More events than this are not named in a query either: 500 ids are 20 KB of its URL.
+/// More events than this are not named in a query either: reading a range is cheaper than parsing so many ids.
 const EVENTS_NAMED: usize = 500;
 
 /// A ClickHouse and our tables in it. Clones share one pool of connections, which lives on the runtime that first

@@ -184,14 +184,18 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Bytes of memory that an entry keeps.
+    const KEPT_CAPACITY: usize = 1024 * 1024;
+
     /// An entry without records.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes out every record and keeps the memory.
+    /// Takes out every record and keeps the memory, but for that of an unusually large request.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(Self::KEPT_CAPACITY);
         self.rows = 0;
     }
 

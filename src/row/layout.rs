@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::row::{EventRow, RejectedRow, Table};
 
-    fn event<'a>(text: &'a str, id: u128, millis: i64, claimed: Option<i64>) -> EventRow<'a> {
+    fn event(text: &str, id: u128, millis: i64, claimed: Option<i64>) -> EventRow<'_> {
         let moment = Timestamp::from_millis(millis);
         EventRow {
             project_id: Uuid::from_u128(id),

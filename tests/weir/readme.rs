@@ -82,7 +82,7 @@ impl Running {
     fn read_until(&self, text: &str) {
         let mut said = String::new();
         while !said.contains(text) {
-            let line = self.lines.recv_timeout(Duration::from_secs(60));
+            let line = self.lines.recv_timeout(Duration::from_mins(1));
             let line = line.unwrap_or_else(|error| panic!("{error} before it said {text:?}:\n{said}"));
             said.push_str(&line);
             said.push('\n');
