@@ -42,7 +42,9 @@ fn blocks() -> Vec<Block> {
 /// A shell that runs a block in the checkout, in a process group of its own.
 fn shell(script: &str, data: &Path) -> Command {
     let mut command = Command::new("bash");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
+    // A user's shell has nothing of what cargo and make set for a test; with it, cargo would build everything anew.
+    let is_ours = |name: &str| ["WEIR_", "CARGO", "MAKE"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars().filter(|(name, _)| is_ours(name) && name != "CARGO_HOME") {
         command.env_remove(name);
     }
     command.args(["-euo", "pipefail", "-c", script]).current_dir(ROOT).env("WEIR_DATA_DIR", data);
