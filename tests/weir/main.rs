@@ -9,6 +9,7 @@ mod contract;
 mod crash;
 mod harness;
 mod loading;
+mod matrix;
 mod operations;
 mod pipeline;
 mod projects;
