@@ -3,7 +3,7 @@
 ENGINE := .engine/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine test lint
+.PHONY: help run build engine test lint strace
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,13 @@ $(ENGINE): .engine/package.json .engine/package-lock.json
 	npm ci --prefix .engine --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-test: engine build ## Run every test, against the real engine
+test: engine build strace ## Run every test, against the real engine
 	cargo test --locked
+
+# The system calls of a collector are traced by a test.
+strace:
+	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace; } \
+	  || { echo "the tests need strace, which could not be installed: please install it"; exit 1; }
 
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --check

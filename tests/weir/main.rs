@@ -15,4 +15,5 @@ mod pipeline;
 mod projects;
 mod readme;
 mod starting;
+mod syncs;
 mod transport;
