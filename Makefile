@@ -3,7 +3,7 @@
 ENGINE := .engine/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine test lint strace
+.PHONY: help run build engine test soak lint strace
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ $(ENGINE): .engine/package.json .engine/package-lock.json
 
 test: engine build strace ## Run every test, against the real engine
 	cargo test --locked
+
+soak: engine ## Kill collectors and engines more than 300 times, and try the journal's model at length
+	PROPTEST_CASES=4000 cargo test --locked --lib journal::tests::model
+	WEIR_TEST_SOAK=1 cargo test --locked --test weir crash:: -- --nocapture --test-threads=2
 
 # The system calls of a collector are traced by a test.
 strace:
