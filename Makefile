@@ -3,7 +3,7 @@
 ENGINE := .engine/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine test soak lint strace
+.PHONY: help run build engine test soak lint bench strace
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,3 +36,6 @@ strace:
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
+
+bench: ## Measure the way of an event from its bytes to the journal's buffer
+	cargo bench --locked --bench intake
