@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::harness::{Client, Collector, Findings, Setup, free_port};
+use crate::readme::{ROOT, run};
 
 /// What is sent while a collector is on its way to a fail point.
 #[derive(Clone, Copy)]
@@ -231,8 +233,17 @@ fn points(folder: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn the_matrix_has_every_fail_point() {
     let mut there = BTreeSet::new();
-    points(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut there);
+    points(&Path::new(ROOT).join("src"), &mut there);
     let tried = DEATHS.iter().flat_map(|(points, _)| *points);
     let tried: BTreeSet<String> = tried.map(|point| point.split(':').next().unwrap().to_owned()).collect();
     assert_eq!(tried, there);
+}
+
+#[test]
+fn a_release_build_has_no_fail_point() {
+    run("cargo build --release --locked", TempDir::new().unwrap().path());
+    let binary = fs::read(Path::new(ROOT).join("target/release/weir")).unwrap();
+    let variable = b"WEIR_FAILPOINT";
+    let found = binary.windows(variable.len()).any(|bytes| bytes == variable);
+    assert!(!found, "the released binary can be told to die");
 }
