@@ -3,7 +3,7 @@
 ENGINE := .engine/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine test lint bench
+.PHONY: help run build engine test soak lint bench strace
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,17 @@ $(ENGINE): .engine/package.json .engine/package-lock.json
 	npm ci --prefix .engine --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-test: engine build ## Run every test, against the real engine
+test: engine build strace ## Run every test, against the real engine
 	cargo test --locked
+
+soak: engine ## Kill collectors and engines more than 300 times, and try the journal's model at length
+	PROPTEST_CASES=4000 cargo test --locked --lib journal::tests::model
+	WEIR_TEST_SOAK=1 cargo test --locked --test weir crash:: -- --nocapture --test-threads=2
+
+# The system calls of a collector are traced by a test.
+strace:
+	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace; } \
+	  || { echo "the tests need strace, which could not be installed: please install it"; exit 1; }
 
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --check

@@ -28,8 +28,8 @@
 //! # The rest
 //!
 //! [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is the
-//! command line. A module uses only what stands above it in this list, which a test holds: [`retry`], [`event`],
-//! [`clock`], [`metrics`], [`row`], [`payload`], [`project`], [`enrich`], [`recent`], [`journal`], [`clickhouse`],
+//! command line. A module uses only what stands above it in this list, which a test holds: `failpoint`, [`retry`],
+//! [`event`], [`clock`], [`metrics`], [`row`], [`payload`], [`project`], [`enrich`], [`recent`], [`journal`], [`clickhouse`],
 //! [`loader`], [`http`], [`config`], `readiness`, [`collector`], [`command`].
 
 pub mod clickhouse;
@@ -39,6 +39,7 @@ pub mod command;
 pub mod config;
 pub mod enrich;
 pub mod event;
+mod failpoint;
 pub mod http;
 pub mod journal;
 pub mod loader;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clickhouse::Compression;
 
 use super::{ClickHouseError, Store};
+use crate::failpoint;
 
 /// What an insert is and how ClickHouse recognises it.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,7 @@ impl Store {
             }
             // A request whose send failed is dropped, which aborts it: `end` would answer Ok then.
             request.send(piece).await?;
+            failpoint::reach("piece_sent");
         }
         Ok(request.end().await?)
     }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::directory::Directory;
 use super::reader::{Item, SegmentReader};
 use crate::event::Timestamp;
+use crate::failpoint;
 use crate::metrics::figures;
 
 /// What has become of a sealed segment.
@@ -261,6 +262,7 @@ impl Backlog {
             segment.bytes = end;
         }
         reader.file().cut(end)?;
+        failpoint::reach("cut");
         reader.file().sync()?;
         segment.unsettled = false;
         Ok(())
@@ -273,6 +275,7 @@ impl Backlog {
             let parted = file_name(segment.number, SegmentState::Parted);
             self.0.directory.rename(&segment.file_name(), &parted)?;
             segment.state = SegmentState::Parted;
+            failpoint::reach("renamed");
         }
         // Also when it has its new name already: the sync of an earlier attempt may have failed.
         self.0.directory.sync()
@@ -292,6 +295,7 @@ impl Backlog {
     /// Deletes a segment that ClickHouse has confirmed.
     pub fn delete(&self, segment: &Segment) -> io::Result<()> {
         unless_gone(self.0.directory.remove(&segment.file_name()))?;
+        failpoint::reach("removed");
         self.0.directory.sync()?;
         self.forget(segment);
         Ok(())

@@ -77,6 +77,7 @@ pub use self::record::{Entry, RecordHead, SegmentHead, TableHead};
 use self::writer::Writer;
 use crate::clock::Clock;
 use crate::event::Timestamp;
+use crate::failpoint;
 use crate::metrics::figures;
 use crate::retry::Retry;
 
@@ -289,6 +290,7 @@ fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
         recover_segment(directory, backlog, segment)?;
     }
     let next_number = last_number.checked_add(1).ok_or_else(|| io::Error::other("no number is left"))?;
+    failpoint::reach("recovered");
     directory.sync()?;
     if !backlog.is_empty() {
         tracing::info!(segments = backlog.len(), bytes = backlog.bytes(), "found segments to load");

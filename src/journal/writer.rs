@@ -12,6 +12,7 @@ use super::record::{SegmentHead, stamp};
 use super::{JournalError, JournalSettings};
 use crate::clock::Clock;
 use crate::event::Timestamp;
+use crate::failpoint;
 use crate::metrics::figures;
 
 /// How long the writer waits before it tries a disk again that has failed.
@@ -132,6 +133,7 @@ impl Writer {
                 Ok(()) => Ok(()),
                 Err(error) => Err(self.fail(&error)),
             };
+            failpoint::reach("synced");
             for waiter in run {
                 // Whoever has gone away needs no answer.
                 let _ = waiter.answer.send(answer);
@@ -164,10 +166,13 @@ impl Writer {
             open.since = Instant::now();
         }
         let sequence = stamp(bytes, open.head.id, open.sequence);
-        let written = open.file.write_at(bytes, open.synced).and_then(|()| open.file.sync());
+        failpoint::reach_after("half_written", || open.file.write_at(&bytes[..bytes.len() / 2], open.synced));
+        let written = open.file.write_at(bytes, open.synced);
+        failpoint::reach("written");
+        let synced = written.and_then(|()| open.file.sync());
         // Kept also when it failed: what was synced before is to be sealed.
         let open = self.open.insert(open);
-        written?;
+        synced?;
         open.synced += bytes.len() as u64;
         open.rows += rows;
         open.sequence = sequence;
@@ -185,8 +190,10 @@ impl Writer {
         // A number is never used again, even when its file could not be made.
         self.next_number += 1;
         let file = self.directory.create(&name)?;
+        failpoint::reach("created");
         let bytes = head.encode();
         let made = file.write_at(&bytes, 0).and_then(|()| file.sync()).and_then(|()| self.directory.sync());
+        failpoint::reach("begun");
         if let Err(error) = made {
             // Without records it is worth nothing; start-up removes it if it stays.
             let _ = self.directory.remove(&name);
@@ -247,6 +254,7 @@ impl Writer {
             unsettled: open.unsettled,
         };
         if open.rows > 0 {
+            failpoint::reach("sealing");
             self.backlog.push(segment);
             return;
         }

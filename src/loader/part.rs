@@ -13,6 +13,7 @@ use super::send::open;
 use super::{LoadError, Loader};
 use crate::clickhouse::{Class, ClickHouseError, EventKey};
 use crate::event::Timestamp;
+use crate::failpoint;
 use crate::journal::{Item, Segment};
 use crate::metrics::figures;
 use crate::row::{Layout, RejectedRow, Table, Value};
@@ -53,6 +54,7 @@ impl Loader {
             let Err(error) = self.send_part(found, &rows, part.clone()).await else {
                 loaded += part.len();
                 takes_others = true;
+                failpoint::reach("part_loaded");
                 continue;
             };
             let Some(code) = error.server_code().filter(|_| error.class() == Class::Reject) else {
@@ -84,6 +86,7 @@ impl Loader {
         if !refused.is_empty() {
             self.check_drift(found).await?;
         }
+        failpoint::reach("parted");
         figures().rows_loaded.increment(loaded as u64);
         // In the order of the segment, whatever way the search went: after a crash the same rows have to make the
         // same bytes, and so the same token.

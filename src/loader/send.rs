@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::rows::{InsertBody, TableRows, token_prefix};
 use super::{LoadError, Loader};
 use crate::clickhouse::{Class, ClickHouseError, Insert, RowSource};
+use crate::failpoint;
 use crate::journal::{Backlog, Segment, SegmentReader, SegmentState};
 use crate::metrics::figures;
 
@@ -37,6 +38,7 @@ impl Loader {
             self.backlog.part(segment)?;
             self.send_parted(segment, rows, parked_since).await?;
         }
+        failpoint::reach("confirmed");
         Ok(self.backlog.delete(segment)?)
     }
 

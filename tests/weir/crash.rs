@@ -1,10 +1,16 @@
-//! Kills at random moments, under load: nothing that was acknowledged is lost, nothing is there twice.
+//! Kills at random moments, under load: nothing that was acknowledged is lost, nothing is there twice. `make soak` has
+//! ten times as many of them. The crash matrix (`matrix.rs`) has the moments that chance seldom finds.
 
 use std::time::Duration;
 
 use crate::harness::{Collector, Load, Random, Setup, assert_exactly_once, eventually, signal_process};
 
 const CLIENTS: usize = 4;
+
+/// How many kills there are to be, given how many in the short run.
+fn kills(few: usize) -> usize {
+    if std::env::var_os("WEIR_TEST_SOAK").is_some() { few * 10 } else { few }
+}
 
 /// Lets the load go on for a while: anything from the first request to several segments.
 fn let_pass(random: &mut Random, longest_ms: u64) {
@@ -25,11 +31,32 @@ fn finish(load: Load, collector: &Collector) {
 }
 
 #[test]
+fn a_collector_that_dies_all_the_time_beside_a_server_loses_and_repeats_nothing() {
+    let mut random = Random::seeded("kills beside a server");
+    let server = Collector::start();
+    let load = Load::start(CLIENTS, &mut random);
+    let mut setup = Setup::new().without_demo().on_server(server.setup(), server.engine_port());
+    for _ in 0..kills(20) {
+        let collector = setup.start();
+        load.aim(&collector);
+        // Up to two segments, the first one on its way.
+        let_pass(&mut random, 1_500);
+        load.hold();
+        setup = collector.kill();
+    }
+    let collector = setup.start();
+    load.aim(&collector);
+    let sent = load.finish();
+    collector.await_loaded();
+    assert_exactly_once(&server, &sent);
+}
+
+#[test]
 fn a_collector_that_is_killed_again_and_again_loses_and_repeats_nothing() {
     let mut random = Random::seeded("kills of the collector");
     let load = Load::start(CLIENTS, &mut random);
     let mut setup = Setup::new();
-    for _ in 0..6 {
+    for _ in 0..kills(4) {
         let collector = setup.start();
         load.aim(&collector);
         let_pass(&mut random, 2_500);
@@ -53,7 +80,7 @@ fn an_engine_that_is_killed_comes_back_and_has_everything_once() {
     let load = Load::start(CLIENTS, &mut random);
     let collector = Collector::start();
     load.aim(&collector);
-    for _ in 0..5 {
+    for _ in 0..kills(5) {
         let_pass(&mut random, 2_000);
         let before = eventually("a running engine", || collector.engine_pid());
         signal_process(before, "KILL");
@@ -73,7 +100,7 @@ fn both_killed_together_lose_and_repeat_nothing() {
     let load = Load::start(CLIENTS, &mut random);
     let mut setup = Setup::new();
     let mut engines = 0;
-    for _ in 0..4 {
+    for _ in 0..kills(4) {
         let collector = setup.start();
         load.aim(&collector);
         let_pass(&mut random, 2_000);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::harness::{engine_password, eventually, weir};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A fenced block: its language and its text.
 struct Block {
@@ -113,8 +113,9 @@ impl Drop for Running {
     }
 }
 
+/// Runs a block to its end; gives what it printed.
 #[track_caller]
-fn run(script: &str, data: &Path) -> String {
+pub fn run(script: &str, data: &Path) -> String {
     let output = shell(script, data).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}\n{error}");

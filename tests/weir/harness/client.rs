@@ -80,6 +80,11 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), address })
     }
 
+    /// The port of this side.
+    pub fn local_port(&self) -> u16 {
+        self.stream.get_ref().local_addr().unwrap().port()
+    }
+
     /// Sends a request with a body of known length.
     pub fn send(
         &mut self,

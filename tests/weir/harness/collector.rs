@@ -18,13 +18,16 @@ pub struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     demo: bool,
+    /// Where its system calls are to be written.
+    trace: Option<PathBuf>,
 }
 
 impl Setup {
     pub fn new() -> Self {
         let data = TempDir::new().unwrap();
         let (arguments, environment) = (Vec::new(), Vec::new());
-        Self { data: Arc::new(data), engine_port: Some(free_port()), arguments, environment, demo: true }
+        let (data, engine_port) = (Arc::new(data), Some(free_port()));
+        Self { data, engine_port, arguments, environment, demo: true, trace: None }
     }
 
     /// Without the project key `pk_live_demo`, which takes a ClickHouse that answers.
@@ -42,6 +45,12 @@ impl Setup {
     /// With a variable in the environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With its system calls on files and sockets written to this file.
+    pub fn traced(mut self, file: &Path) -> Self {
+        self.trace = Some(file.to_owned());
         self
     }
 
@@ -99,7 +108,8 @@ impl Setup {
     /// Starts a collector, and does not wait for it.
     #[track_caller]
     pub fn spawn(self) -> Starting {
-        let mut child = weir()
+        let mut command = self.trace.as_deref().map_or_else(weir, weir_under_strace);
+        let mut child = command
             .arg("serve")
             .envs([("WEIR_LISTEN", "127.0.0.1:0"), ("WEIR_OPS_LISTEN", "127.0.0.1:0")])
             .args(self.demo.then_some("--demo"))
@@ -109,7 +119,9 @@ impl Setup {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("weir can be started");
+            .expect(
+                "weir can be started, and strace is there for those that are traced: `make test` sees to it",
+            );
         let log = Log::follow(child.stderr.take().unwrap());
         let output = Log::follow(child.stdout.take().unwrap());
         Starting(Collector { listen: NOWHERE, operations: NOWHERE, child, log, output, setup: self })
@@ -164,7 +176,21 @@ const SERVING: &str = "\"message\":\"serving\"";
 
 /// The binary under test.
 pub fn weir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    on_its_own(Command::new(WEIR))
+}
+
+/// The binary under test, which stays the process that is started; strace runs beside it (`-D`).
+fn weir_under_strace(file: &Path) -> Command {
+    let mut command = on_its_own(Command::new("strace"));
+    command.args(["-D", "-f", "-yy", "-s", "100000", "-e", TRACED, "-o"]).arg(file).arg(WEIR);
+    command
+}
+
+const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+const TRACED: &str = "trace=openat,pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync,ftruncate,rename,renameat,\
+    renameat2,unlink,unlinkat";
+
+fn on_its_own(mut command: Command) -> Command {
     // Nothing of the machine's own settings.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
         command.env_remove(name);
