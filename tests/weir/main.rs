@@ -15,5 +15,6 @@ mod pipeline;
 mod poison;
 mod projects;
 mod readme;
+mod repeats;
 mod starting;
 mod transport;
