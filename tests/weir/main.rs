@@ -10,6 +10,7 @@ mod crash;
 mod harness;
 mod loading;
 mod operations;
+mod pair;
 mod parking;
 mod pipeline;
 mod poison;
