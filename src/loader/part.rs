@@ -19,7 +19,7 @@ use crate::row::{Layout, RejectedRow, Table, Value};
 
 /// So many parts are refused before a single row is taken; then [single rows](SAMPLED) are tried. A table that
 /// refuses everything must not be asked once for each row, or twice.
-const REFUSED_IN_A_ROW: usize = 400;
+const REFUSED_IN_A_ROW: usize = 200;
 
 /// So many rows are tried alone, wherever they stand, before a table counts as one that refuses everything.
 const SAMPLED: usize = 32;
