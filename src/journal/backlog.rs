@@ -126,8 +126,11 @@ impl Backlog {
     }
 
     pub(super) fn uncount_bytes(&self, less: u64) {
-        let bytes = self.0.bytes.fetch_sub(less, Ordering::Relaxed) - less;
-        show_bytes(bytes);
+        // Never below nothing: it would look like a journal that is full for ever.
+        let left = |bytes: u64| bytes.saturating_sub(less);
+        let before =
+            self.0.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| Some(left(bytes)));
+        show_bytes(before.map_or(0, left));
     }
 
     /// Bytes on disk of every segment, the open one included.
@@ -258,12 +261,13 @@ impl Backlog {
             let torn = segment.bytes - end;
             tracing::warn!(segment = segment.number, bytes = torn, "cut a torn tail off a segment");
             figures().journal_bytes_dropped.increment(torn);
-            self.uncount_bytes(torn);
-            segment.bytes = end;
         }
         reader.file().cut(end)?;
         failpoint::reach("cut");
         reader.file().sync()?;
+        // Counted off once, however often the disk has to be asked.
+        self.uncount_bytes(segment.bytes.saturating_sub(end));
+        segment.bytes = end.min(segment.bytes);
         segment.unsettled = false;
         Ok(())
     }

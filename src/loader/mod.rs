@@ -78,16 +78,21 @@ enum LoadError {
     Layout(#[from] LayoutError),
     #[error("{0}")]
     Drift(String),
-    #[error("clickhouse refuses every row of it, the last one with code {0}")]
-    AllRefused(u32),
+    #[error("clickhouse refuses every row of it, the last one with code {code}")]
+    AllRefused {
+        code: u32,
+        /// When the first of them was refused.
+        since: Instant,
+    },
 }
 
 impl LoadError {
     /// Whether somebody has to put something right before the segment can be loaded.
     fn parks(&self) -> bool {
         match self {
-            Self::Drift(_) | Self::AllRefused(_) | Self::Layout(_) | Self::Read(_) => true,
-            Self::ClickHouse(_) => false,
+            Self::Drift(_) | Self::AllRefused { .. } | Self::Layout(_) | Self::Read(_) => true,
+            // A file that reads otherwise than a moment ago has to be surveyed anew.
+            Self::ClickHouse(error) => matches!(error, ClickHouseError::Source(_)),
         }
     }
 
@@ -95,6 +100,15 @@ impl LoadError {
     fn is_refusal(&self) -> bool {
         matches!(self, Self::ClickHouse(error) if error.server_code().is_some())
     }
+}
+
+/// Whose turn a segment is loaded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Those that wait, oldest first; each is tried until it is loaded or has to be parked.
+    Waiting,
+    /// Those that are parked; each is tried once in a round.
+    Parked,
 }
 
 /// Moves segments from the backlog into ClickHouse.
@@ -132,28 +146,60 @@ impl Loader {
             let segment = self.backlog.take().await;
             let loader = self.clone();
             under_way.spawn(async move {
-                let mut loading = JoinSet::new();
-                loading.spawn(loader.clone().load(segment.clone()));
-                if loading.join_next().await.is_some_and(|ended| ended.is_err()) {
-                    // A defect of ours, which the log tells of; the segment must not be lost by it.
-                    sleep(loader.settings.parked_pause).await;
-                    loader.backlog.give_back(segment);
-                }
+                loader.load(segment, Lane::Waiting).await;
                 drop(place);
             });
             while under_way.try_join_next().is_some() {}
         }
     }
 
-    /// Loads one segment, or parks it.
-    async fn load(self, mut segment: Segment) {
-        let begun = Instant::now();
-        match self.load_patiently(&mut segment).await {
-            Ok(()) => self.status.loaded(segment.number),
-            Err(error) => {
-                tracing::error!(segment = segment.number, %error, "parked a segment");
-                self.status.parked(segment.number, begun, error.to_string());
-                self.backlog.park(segment);
+    /// Tries the parked segments again from time to time, one after the other, beside those that wait: however many
+    /// they are, they hold up nobody.
+    async fn retry_parked(&self) {
+        loop {
+            sleep(self.settings.parked_pause).await;
+            for segment in self.backlog.parked() {
+                self.load(segment, Lane::Parked).await;
+            }
+        }
+    }
+
+    /// Loads one segment, or parks it, whatever happens: also when a defect of ours ends the attempt, which the log
+    /// tells of.
+    async fn load(&self, segment: Segment, lane: Lane) {
+        let mut attempt = JoinSet::new();
+        attempt.spawn(self.clone().attempt(segment.clone(), lane));
+        if attempt.join_next().await.is_some_and(|ended| ended.is_err()) {
+            self.status.parked(segment.number, None, "a defect of the loader, see its log".to_owned());
+            self.backlog.park(segment);
+        }
+    }
+
+    async fn attempt(self, mut segment: Segment, lane: Lane) {
+        let result = match lane {
+            Lane::Waiting => self.load_patiently(&mut segment).await,
+            Lane::Parked => self.load_parked(&mut segment).await,
+        };
+        let Err(error) = result else {
+            if lane == Lane::Parked {
+                tracing::info!(segment = segment.number, "loaded a parked segment");
+            }
+            return self.status.loaded(segment.number);
+        };
+        let refused_since = match error {
+            LoadError::AllRefused { since, .. } => Some(since),
+            // Nothing new is known of its rows.
+            LoadError::ClickHouse(_) => self.status.refused_since(segment.number),
+            LoadError::Drift(_) | LoadError::Layout(_) | LoadError::Read(_) => None,
+        };
+        self.status.parked(segment.number, refused_since, error.to_string());
+        let number = segment.number;
+        self.backlog.park(segment);
+        match lane {
+            Lane::Waiting => tracing::error!(segment = number, %error, "parked a segment"),
+            Lane::Parked => {
+                tracing::warn!(segment = number, %error, "a segment stays parked");
+                figures().inserts_retried.increment(1);
             }
         }
     }
@@ -177,30 +223,8 @@ impl Loader {
         }
     }
 
-    /// Tries the parked segments again from time to time, one after the other, beside those that wait: however many
-    /// they are, they hold up nobody.
-    async fn retry_parked(&self) {
-        loop {
-            sleep(self.settings.parked_pause).await;
-            for mut segment in self.backlog.parked() {
-                match self.load_parked(&mut segment).await {
-                    Ok(()) => {
-                        tracing::info!(segment = segment.number, "loaded a parked segment");
-                        self.status.loaded(segment.number);
-                    }
-                    Err(error) => {
-                        tracing::warn!(segment = segment.number, %error, "a segment stays parked");
-                        figures().inserts_retried.increment(1);
-                        self.status.parked(segment.number, Instant::now(), error.to_string());
-                        self.backlog.park(segment);
-                    }
-                }
-            }
-        }
-    }
-
     async fn load_parked(&self, segment: &mut Segment) -> Result<(), LoadError> {
-        let since = self.status.parked_since(segment.number);
+        let since = self.status.refused_since(segment.number);
         let Some(tables) = self.survey(segment, false).await? else { return Ok(()) };
         self.send(segment, &tables, since).await
     }

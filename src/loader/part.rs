@@ -18,8 +18,12 @@ use crate::journal::{Item, Segment};
 use crate::metrics::figures;
 use crate::row::{Layout, RejectedRow, Table, Value};
 
-/// So many rows are refused one by one without one being taken before the others are not even tried.
-const REFUSED_IN_A_ROW: usize = 1_000;
+/// So many parts are refused before a single row is taken; then [single rows](SAMPLED) are tried. A table that
+/// refuses everything must not be asked once for each row, or twice.
+const REFUSED_IN_A_ROW: usize = 200;
+
+/// So many rows are tried alone, wherever they stand, before a table counts as one that refuses everything.
+const SAMPLED: usize = 32;
 
 /// The rows of one table of a segment, in memory.
 struct Rows {
@@ -32,55 +36,59 @@ struct Rows {
 impl Loader {
     /// Sends a table's rows that are not stored yet, the guilty ones left out; then those go to `rejected_events`.
     ///
-    /// A row is to blame only if the table takes others: of this segment, or of another one since this one began to
-    /// be refused. Otherwise the table is, for instance by a constraint or a view that fails for every row, and the
-    /// segment is parked.
+    /// A row is to blame only if the table takes others: of this segment, or of another one whose INSERT began after
+    /// this one was refused. Otherwise the table is, for instance by a constraint or a view that fails for every row,
+    /// and the segment is parked.
     pub(super) async fn send_parted(
         &self,
         segment: &Segment,
         found: &TableRows,
-        parked_since: Option<Instant>,
+        mut refused_since: Option<Instant>,
     ) -> Result<(), LoadError> {
-        let since = parked_since.unwrap_or_else(Instant::now);
         self.store.end_queries(&token_prefix(found.segment)).await?;
         let rows = self.read_rows(segment, found)?;
-        let mut refused = Vec::new();
         // Breadth first: good rows are loaded in large pieces before the search narrows down on the guilty ones.
         let mut parts = VecDeque::from(self.not_stored(found, &rows, 0..rows.spans.len()).await?);
         let left: usize = parts.iter().map(ExactSizeIterator::len).sum();
         let mut takes_others = left < rows.spans.len();
-        let mut loaded = 0;
+        let patience = if refused_since.is_some() { 1 } else { REFUSED_IN_A_ROW };
+        let (mut loaded, mut refusals) = (0, 0);
+        let mut refused = Vec::new();
         while let Some(part) = parts.pop_front() {
             let Err(error) = self.send_part(found, &rows, part.clone()).await else {
                 loaded += part.len();
-                takes_others = true;
+                if !takes_others {
+                    takes_others = true;
+                    again(&mut parts, &mut refused);
+                }
                 failpoint::reach("part_loaded");
                 continue;
             };
             let Some(code) = error.server_code().filter(|_| error.class() == Class::Reject) else {
                 return Err(error.into());
             };
-            takes_others |= self.taken.since(&found.table.name, since);
-            if !takes_others && (parked_since.is_some() || refused.len() >= REFUSED_IN_A_ROW) {
-                return Err(LoadError::AllRefused(code));
+            refusals += 1;
+            let since = *refused_since.get_or_insert_with(Instant::now);
+            if !takes_others && self.taken.since(&found.table.name, since) {
+                takes_others = true;
+                again(&mut parts, &mut refused);
             }
-            let alone = part.len() == 1;
+            if !takes_others && refusals >= patience + SAMPLED {
+                return Err(LoadError::AllRefused { code, since });
+            }
             // What was refused as a whole may be stored in part.
-            for left in self.not_stored(found, &rows, part).await? {
-                if alone {
-                    refused.push((left.start, code));
-                    continue;
+            for left in self.not_stored(found, &rows, part.clone()).await? {
+                match part.len() {
+                    1 => refused.push((left.start, code)),
+                    _ => parts.extend(halves(left)),
                 }
-                let middle = left.start + left.len() / 2;
-                parts.extend(
-                    [left.start..middle, middle..left.end].into_iter().filter(|half| !half.is_empty()),
-                );
+            }
+            if !takes_others && refusals == patience {
+                parts = single_out(parts, SAMPLED);
             }
         }
-        if let Some((_, code)) = refused.last()
-            && !takes_others
-        {
-            return Err(LoadError::AllRefused(*code));
+        if let (Some((_, code)), Some(since), false) = (refused.last(), refused_since, takes_others) {
+            return Err(LoadError::AllRefused { code: *code, since });
         }
         // A drift that began meanwhile looks like guilty rows too.
         if !refused.is_empty() {
@@ -229,10 +237,65 @@ impl Rows {
     }
 }
 
+/// The two halves of a part; less where it is too short.
+fn halves(part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let middle = part.start + part.len() / 2;
+    [part.start..middle, middle..part.end].into_iter().filter(|half| !half.is_empty())
+}
+
+/// Has rows tried again that were refused before their table was seen to take any: it may have been put right since.
+fn again(parts: &mut VecDeque<Range<usize>>, refused: &mut Vec<(usize, u32)>) {
+    parts.extend(refused.drain(..).map(|(row, _)| row..row + 1));
+}
+
+/// Puts up to `count` single rows of these parts first, wherever they stand. Their distances are uneven, so that no
+/// order of good and guilty rows hides the good ones.
+fn single_out(mut parts: VecDeque<Range<usize>>, count: usize) -> VecDeque<Range<usize>> {
+    let mut chosen = VecDeque::new();
+    for nth in 0..count {
+        // The longest part: rows are singled out from all over the segment.
+        let Some(longest) = (0..parts.len()).max_by_key(|index| parts[*index].len()) else { break };
+        let Some(part) = parts.remove(longest) else { break };
+        // Between a quarter and three quarters.
+        let row = part.start + part.len() / 4 + (nth * 7 % 11) * part.len() / 22;
+        chosen.push_back(row..row + 1);
+        parts.extend([part.start..row, row + 1..part.end].into_iter().filter(|rest| !rest.is_empty()));
+    }
+    chosen.extend(parts);
+    chosen
+}
+
 /// A body in pieces, each of which is compressed at once.
 fn pieces(body: Vec<u8>) -> std::vec::IntoIter<Bytes> {
     let body = Bytes::from(body);
     let starts = (0..body.len()).step_by(CHUNK);
     let pieces: Vec<Bytes> = starts.map(|start| body.slice(start..body.len().min(start + CHUNK))).collect();
     pieces.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn singled_out_rows_come_first_and_none_is_lost() {
+        for (rows, count, single) in [(1, 5, 1), (2, 5, 2), (7, 3, 3), (1_000, 32, 32), (500_000, 32, 32)] {
+            let parts = VecDeque::from(vec![0..rows / 3, rows / 3..rows]);
+            let parts: VecDeque<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let parts = single_out(parts, count);
+            assert!(parts.iter().take(single).all(|part| part.len() == 1), "{parts:?}");
+            let mut all: Vec<usize> = parts.into_iter().flatten().collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..rows), "of {rows} rows");
+        }
+    }
+
+    #[test]
+    fn every_second_or_third_row_does_not_hide_the_others() {
+        for period in 2..=10 {
+            let chosen = single_out(VecDeque::from([0..500, 500..1_000]), SAMPLED);
+            let starts: Vec<usize> = chosen.iter().take(SAMPLED).map(|part| part.start % period).collect();
+            assert!(starts.iter().any(|start| *start != starts[0]), "{starts:?}");
+        }
+    }
 }

@@ -13,12 +13,13 @@ use crate::journal::{Backlog, Segment, SegmentReader, SegmentState};
 use crate::metrics::figures;
 
 impl Loader {
-    /// Sends the tables' rows of a segment and deletes it. `parked_since` is since when it is parked, if it is.
+    /// Sends the tables' rows of a segment and deletes it. `refused_since` is when its table refused all that was
+    /// tried of it, if it is parked for that.
     pub(super) async fn send(
         &self,
         segment: &mut Segment,
         tables: &[TableRows],
-        parked_since: Option<Instant>,
+        refused_since: Option<Instant>,
     ) -> Result<(), LoadError> {
         for rows in tables {
             if segment.state == SegmentState::Whole {
@@ -36,7 +37,7 @@ impl Loader {
                 }
             }
             self.backlog.part(segment)?;
-            self.send_parted(segment, rows, parked_since).await?;
+            self.send_parted(segment, rows, refused_since).await?;
         }
         failpoint::reach("confirmed");
         Ok(self.backlog.delete(segment)?)
@@ -53,27 +54,13 @@ impl Loader {
         let backlog = self.backlog.clone();
         let mut found = segment.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let segment = &mut found;
-            if !backlog.find(segment)? {
-                tracing::warn!(segment = segment.number, "the file of a segment is gone");
-                backlog.delete(segment)?;
-                return Ok(None);
-            }
-            let Some(mut reader) = backlog.read(segment)? else {
-                backlog.set_aside(segment)?;
-                return Ok(None);
-            };
-            let settled_now = segment.unsettled;
-            if settled_now {
-                backlog.settle(segment, &mut reader)?;
-                reader = open(&backlog, segment)?;
-            }
-            let tables = TableRows::survey(&mut reader, first && !settled_now)?;
-            Ok::<_, io::Error>(Some((tables, found)))
+            let tables = read_through(&backlog, &mut found, first);
+            (found, tables)
         });
-        let Some((tables, settled)) = read.await.map_err(io::Error::other)?? else { return Ok(None) };
-        *segment = settled;
-        Ok(Some(tables))
+        // What was settled is settled, also where reading failed afterwards.
+        let (found, tables) = read.await.map_err(io::Error::other)?;
+        *segment = found;
+        Ok(tables?)
     }
 
     async fn send_whole(&self, segment: &Segment, rows: &TableRows) -> Result<(), LoadError> {
@@ -102,7 +89,7 @@ impl Loader {
         figures().insert_seconds.record(begun.elapsed());
         if result.is_ok() {
             figures().inserts_done.increment(1);
-            self.taken.note(table);
+            self.taken.note(table, begun);
         }
         result
     }
@@ -115,6 +102,24 @@ impl Loader {
             Some(drift) => Err(LoadError::Drift(drift.to_string())),
         }
     }
+}
+
+fn read_through(backlog: &Backlog, segment: &mut Segment, first: bool) -> io::Result<Option<Vec<TableRows>>> {
+    if !backlog.find(segment)? {
+        tracing::warn!(segment = segment.number, "the file of a segment is gone");
+        backlog.delete(segment)?;
+        return Ok(None);
+    }
+    let Some(mut reader) = backlog.read(segment)? else {
+        backlog.set_aside(segment)?;
+        return Ok(None);
+    };
+    let settled_now = segment.unsettled;
+    if settled_now {
+        backlog.settle(segment, &mut reader)?;
+        reader = open(backlog, segment)?;
+    }
+    TableRows::survey(&mut reader, first && !settled_now).map(Some)
 }
 
 pub(super) fn open(backlog: &Backlog, segment: &Segment) -> io::Result<SegmentReader> {

@@ -18,8 +18,8 @@ struct State {
 }
 
 struct Parked {
-    /// The beginning of the attempt that it was parked after.
-    since: Instant,
+    /// When its table first refused a row, if it has refused all that was tried.
+    refused_since: Option<Instant>,
     reason: String,
 }
 
@@ -39,16 +39,16 @@ impl LoaderStatus {
         show_parked(&state);
     }
 
-    /// A segment was parked after an attempt begun at `since`; or again, which does not change that moment.
-    pub(super) fn parked(&self, segment: u64, since: Instant, reason: String) {
+    /// A segment was parked, or stays so. `refused_since` is when its table first refused a
+    /// row, if it has refused all that was tried.
+    pub(super) fn parked(&self, segment: u64, refused_since: Option<Instant>, reason: String) {
         let mut state = self.state();
-        let since = state.parked.get(&segment).map_or(since, |parked| parked.since);
-        state.parked.insert(segment, Parked { since, reason });
+        state.parked.insert(segment, Parked { refused_since, reason });
         show_parked(&state);
     }
 
-    pub(super) fn parked_since(&self, segment: u64) -> Option<Instant> {
-        self.state().parked.get(&segment).map(|parked| parked.since)
+    pub(super) fn refused_since(&self, segment: u64) -> Option<Instant> {
+        self.state().parked.get(&segment)?.refused_since
     }
 
     /// What keeps segments from ClickHouse now, a sentence each; nothing when all is well.

@@ -247,3 +247,24 @@ fn a_file_is_made_once() {
     assert_eq!(directory.create("1").err().map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
     assert_eq!(directory.list().unwrap(), [("1".to_owned(), 0)]);
 }
+
+#[test]
+fn a_torn_tail_is_counted_off_once_however_often_settling_fails() {
+    let directory = sealed(&["1"]);
+    let whole = directory.content(&name(1));
+    directory.put(&name(1), &[&*whole, &[7; 100]].concat());
+    let backlog = recovered(&directory);
+    let mut segment = take_waiting(&backlog).unwrap();
+    assert_eq!(backlog.bytes(), whole.len() as u64 + 100);
+    for step in [Step::Cut, Step::Sync, Step::Sync] {
+        directory.fail(step, 0, 1, ErrorKind::Other);
+        let mut reader = backlog.read(&segment).unwrap().unwrap();
+        backlog.settle(&mut segment, &mut reader).unwrap_err();
+        assert!(segment.unsettled);
+    }
+    let mut reader = backlog.read(&segment).unwrap().unwrap();
+    backlog.settle(&mut segment, &mut reader).unwrap();
+    assert_eq!((backlog.bytes(), segment.bytes), (whole.len() as u64, whole.len() as u64));
+    backlog.delete(&segment).unwrap();
+    assert_eq!(backlog.bytes(), 0);
+}

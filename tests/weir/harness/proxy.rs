@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A TCP proxy on a port of its own.
 pub struct Proxy {
@@ -11,12 +12,20 @@ pub struct Proxy {
     rules: Arc<Rules>,
 }
 
+/// A fault that hits so many INSERTs.
+#[derive(Default)]
+struct Fault {
+    left: AtomicUsize,
+    done: AtomicUsize,
+}
+
 #[derive(Default)]
 struct Rules {
-    /// Answers to INSERTs that are still to be lost.
-    lose: AtomicUsize,
-    /// Answers to INSERTs that were lost.
-    lost: AtomicUsize,
+    lose: Fault,
+    cut: Fault,
+    refuse: Fault,
+    /// Milliseconds before each piece of an INSERT is passed on.
+    delay: AtomicU64,
 }
 
 impl Proxy {
@@ -44,38 +53,70 @@ impl Proxy {
 
     /// Loses the answers to the next INSERTs: ClickHouse has done them, and the connection breaks.
     pub fn lose_answers(&self, count: usize) {
-        self.rules.lose.store(count, Ordering::SeqCst);
+        self.rules.lose.begin(count);
     }
 
     /// Answers to INSERTs lost so far.
     pub fn lost(&self) -> usize {
-        self.rules.lost.load(Ordering::SeqCst)
+        self.rules.lose.done()
+    }
+
+    /// Cuts the next INSERTs off in the middle.
+    pub fn cut_inserts(&self, count: usize) {
+        self.rules.cut.begin(count);
+    }
+
+    /// INSERTs cut off so far.
+    pub fn cuts(&self) -> usize {
+        self.rules.cut.done()
+    }
+
+    /// Answers the next INSERTs with a 500 of its own.
+    pub fn refuse_inserts(&self, count: usize) {
+        self.rules.refuse.begin(count);
+    }
+
+    /// INSERTs answered with 500 so far.
+    pub fn refused(&self) -> usize {
+        self.rules.refuse.done()
+    }
+
+    /// Waits before each piece of an INSERT is passed on.
+    pub fn slow_down(&self, milliseconds: u64) {
+        self.rules.delay.store(milliseconds, Ordering::SeqCst);
+    }
+}
+
+impl Fault {
+    fn begin(&self, count: usize) {
+        self.left.store(count, Ordering::SeqCst);
+    }
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    fn hits(&self) -> bool {
+        let hits = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        self.done.fetch_add(usize::from(hits.is_ok()), Ordering::SeqCst);
+        hits.is_ok()
     }
 }
 
 fn pass(client: TcpStream, server: TcpStream, rules: &Arc<Rules>) {
     // Whether the request under way is an INSERT. Its answer comes when it is done, not before.
     let inserting = Arc::new(AtomicBool::new(false));
-    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let insert = inserting.clone();
+    let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    let (insert, there) = (inserting.clone(), rules.clone());
     std::thread::spawn(move || {
-        let mut buffer = vec![0; 64 * 1024];
-        while let Ok(length @ 1..) = from.read(&mut buffer) {
-            let head = String::from_utf8_lossy(&buffer[..length.min(4096)]);
-            if head.starts_with("POST ") && head.contains("INSERT") {
-                insert.store(true, Ordering::SeqCst);
-            }
-            if to.write_all(&buffer[..length]).is_err() {
-                break;
-            }
-        }
+        let _ = pass_requests(&from, &to, &insert, &there);
         let _ = to.shutdown(Shutdown::Write);
     });
     let (mut from, mut to, rules) = (server, client, rules.clone());
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            if inserting.swap(false, Ordering::SeqCst) && rules.loses_this_one() {
+            if inserting.swap(false, Ordering::SeqCst) && rules.lose.hits() {
                 break;
             }
             if to.write_all(&buffer[..length]).is_err() {
@@ -88,11 +129,43 @@ fn pass(client: TcpStream, server: TcpStream, rules: &Arc<Rules>) {
     });
 }
 
-impl Rules {
-    fn loses_this_one(&self) -> bool {
-        let loses =
-            self.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-        self.lost.fetch_add(usize::from(loses), Ordering::SeqCst);
-        loses
+fn pass_requests(
+    mut client: &TcpStream,
+    mut server: &TcpStream,
+    inserting: &AtomicBool,
+    rules: &Rules,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    while let length @ 1.. = client.read(&mut buffer)? {
+        let head = String::from_utf8_lossy(&buffer[..length.min(4096)]);
+        if head.starts_with("POST ") && head.contains("INSERT") {
+            if rules.refuse.hits() {
+                return refuse(client);
+            }
+            if rules.cut.hits() {
+                // Behind the head, if there is more.
+                let behind = buffer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
+                let end = usize::midpoint(behind.min(length), length);
+                server.write_all(&buffer[..end])?;
+                client.shutdown(Shutdown::Both)?;
+                return server.shutdown(Shutdown::Both);
+            }
+            inserting.store(true, Ordering::SeqCst);
+        }
+        if inserting.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(rules.delay.load(Ordering::SeqCst)));
+        }
+        server.write_all(&buffer[..length])?;
     }
+    Ok(())
+}
+
+/// As a load balancer does whose ClickHouse has gone.
+fn refuse(mut client: &TcpStream) -> std::io::Result<()> {
+    let page = "<html><h1>500 Internal Server Error</h1></html>";
+    let length = page.len();
+    let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html\r\nConnection: close";
+    write!(client, "{head}\r\nContent-Length: {length}\r\n\r\n{page}")?;
+    // The rest of the request, so that the answer is not lost to a reset.
+    std::io::copy(&mut client, &mut std::io::sink()).map(drop)
 }
