@@ -14,9 +14,9 @@ use clap::{Args, ValueEnum};
 use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
 
-/// Where events are kept and where they go: what every command needs to know.
+/// Where a collector keeps what it has.
 #[derive(Args, Clone, Debug)]
-pub struct StoreArgs {
+pub struct DataArgs {
     /// Folder of the journal, the projects' snapshot and the embedded engine's files
     #[arg(
         long,
@@ -26,6 +26,28 @@ pub struct StoreArgs {
         help_heading = "Storage"
     )]
     pub data_dir: PathBuf,
+}
+
+/// Where a collector answers its operators.
+#[derive(Args, Clone, Debug)]
+pub struct OperationsArgs {
+    /// Address of the operations listener: /healthz, /readyz, /metrics, /journal
+    #[arg(
+        long,
+        env = "WEIR_OPS_LISTEN",
+        default_value = "127.0.0.1:8081",
+        value_name = "ADDRESS:PORT",
+        help_heading = "Network"
+    )]
+    pub ops_listen: SocketAddr,
+}
+
+/// Where events are kept and where they go: what every command needs to know.
+#[derive(Args, Clone, Debug)]
+pub struct StoreArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the group describes itself")]
+    pub data: DataArgs,
 
     /// ClickHouse's HTTP interface; without it the collector runs the embedded engine
     #[arg(long, env = "WEIR_CLICKHOUSE_URL", value_name = "URL", help_heading = "ClickHouse")]
@@ -152,15 +174,8 @@ pub(super) struct NetworkArgs {
     )]
     pub(super) listen: SocketAddr,
 
-    /// Address of the operations listener: /healthz, /readyz, /metrics
-    #[arg(
-        long,
-        env = "WEIR_OPS_LISTEN",
-        default_value = "127.0.0.1:8081",
-        value_name = "ADDRESS:PORT",
-        help_heading = "Network"
-    )]
-    pub(super) ops_listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) operations: OperationsArgs,
 
     /// Threads that serve the public listener [default: one for each core]
     #[arg(long, env = "WEIR_THREADS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Network")]
