@@ -3,7 +3,7 @@
 ENGINE := .engine/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine test lint
+.PHONY: help run build engine test lint bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,3 +27,6 @@ test: engine build ## Run every test, against the real engine
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
+
+bench: ## Measure the way of an event from its bytes to the journal's buffer
+	cargo bench --locked --bench intake

@@ -82,6 +82,10 @@ impl Store {
             request = request.with_setting(*name, *value);
         }
         while let Some(piece) = rows.next().await.map_err(ClickHouseError::Source)? {
+            // Compressed, nothing is a block of length 0, which ClickHouse refuses.
+            if piece.is_empty() {
+                continue;
+            }
             // A request whose send failed is dropped, which aborts it: `end` would answer Ok then.
             request.send(piece).await?;
         }

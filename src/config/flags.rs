@@ -7,10 +7,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::ByteSize;
-use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::BoolishValueParser;
 
+use super::values::{parse_database, parse_duration, parse_size};
 use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
 
@@ -44,23 +44,18 @@ pub struct OperationsArgs {
 
 /// Where events are kept and where they go: what every command needs to know.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "ClickHouse")]
 pub struct StoreArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "the group describes itself")]
     pub data: DataArgs,
 
     /// ClickHouse's HTTP interface; without it the collector runs the embedded engine
-    #[arg(long, env = "WEIR_CLICKHOUSE_URL", value_name = "URL", help_heading = "ClickHouse")]
+    #[arg(long, env = "WEIR_CLICKHOUSE_URL", value_name = "URL")]
     pub(super) clickhouse_url: Option<String>,
 
     /// User of ClickHouse
-    #[arg(
-        long,
-        env = "WEIR_CLICKHOUSE_USER",
-        default_value = "default",
-        value_name = "NAME",
-        help_heading = "ClickHouse"
-    )]
+    #[arg(long, env = "WEIR_CLICKHOUSE_USER", default_value = "default", value_name = "NAME")]
     pub(super) clickhouse_user: String,
 
     /// Password of ClickHouse's user; better given in the environment, where other users cannot read it
@@ -70,8 +65,7 @@ pub struct StoreArgs {
         hide_env_values = true,
         default_value = "",
         hide_default_value = true,
-        value_name = "PASSWORD",
-        help_heading = "ClickHouse"
+        value_name = "PASSWORD"
     )]
     pub(super) clickhouse_password: Password,
 
@@ -81,61 +75,17 @@ pub struct StoreArgs {
         env = "WEIR_CLICKHOUSE_DATABASE",
         default_value = "weir",
         value_name = "NAME",
-        value_parser = parse_database,
-        help_heading = "ClickHouse"
+        value_parser = parse_database
     )]
     pub(super) clickhouse_database: String,
 
     /// Port of the embedded engine on 127.0.0.1
-    #[arg(
-        long,
-        env = "WEIR_ENGINE_PORT",
-        default_value_t = 8123,
-        value_name = "PORT",
-        help_heading = "ClickHouse"
-    )]
+    #[arg(long, env = "WEIR_ENGINE_PORT", default_value_t = 8123, value_name = "PORT")]
     pub(super) engine_port: u16,
 
     /// The embedded engine's library; found by itself where `make run` put it
-    #[arg(long, env = "WEIR_ENGINE_LIB", value_name = "FILE", help_heading = "ClickHouse")]
+    #[arg(long, env = "WEIR_ENGINE_LIB", value_name = "FILE")]
     pub(super) engine_lib: Option<PathBuf>,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise
-    Auto,
-    /// A line of text
-    Text,
-    /// A JSON object a line
-    Json,
-}
-
-/// What is logged, and how.
-#[derive(Args, Clone, Debug)]
-pub struct LogArgs {
-    /// Shape of the log lines on standard error
-    #[arg(
-        long,
-        env = "WEIR_LOG_FORMAT",
-        value_enum,
-        default_value_t = LogFormat::Auto,
-        value_name = "FORMAT",
-        help_heading = "Logs"
-    )]
-    pub log_format: LogFormat,
-
-    /// What is logged: error, warn, info, debug, trace, or directives like `weir::loader=debug`
-    #[arg(
-        long,
-        env = "WEIR_LOG",
-        default_value = "info",
-        value_name = "FILTER",
-        value_parser = NonEmptyStringValueParser::new(),
-        help_heading = "Logs"
-    )]
-    pub log: String,
 }
 
 /// Everything `weir serve` can be told.
@@ -154,7 +104,7 @@ pub struct ServeArgs {
     pub(super) journal: JournalArgs,
 
     /// Leave the tables alone instead of bringing them up to date first
-    #[arg(long, env = "WEIR_NO_MIGRATE", value_parser = BoolishValueParser::new(), help_heading = "ClickHouse")]
+    #[arg(long, env = "WEIR_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     pub no_migrate: bool,
 
     /// Create the project `demo` with the key `pk_live_demo` if there is none, and say what to do next
@@ -163,22 +113,22 @@ pub struct ServeArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Network")]
 pub(super) struct NetworkArgs {
     /// Address of the public listener
-    #[arg(
-        long,
-        env = "WEIR_LISTEN",
-        default_value = "127.0.0.1:8080",
-        value_name = "ADDRESS:PORT",
-        help_heading = "Network"
-    )]
+    #[arg(long, env = "WEIR_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub(super) listen: SocketAddr,
 
     #[command(flatten)]
     pub(super) operations: OperationsArgs,
 
     /// Threads that serve the public listener [default: one for each core]
-    #[arg(long, env = "WEIR_THREADS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Network")]
+    #[arg(
+        long,
+        env = "WEIR_THREADS",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub(super) threads: Option<u16>,
 
     /// Connections open at once on the public listener
@@ -187,8 +137,7 @@ pub(super) struct NetworkArgs {
         env = "WEIR_MAX_CONNECTIONS",
         default_value_t = 10_000,
         value_name = "COUNT",
-        value_parser = clap::value_parser!(u32).range(1..),
-        help_heading = "Network"
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub(super) max_connections: u32,
 
@@ -198,8 +147,7 @@ pub(super) struct NetworkArgs {
         env = "WEIR_HEADER_TIMEOUT",
         default_value = "10s",
         value_name = "TIME",
-        value_parser = parse_duration,
-        help_heading = "Network"
+        value_parser = parse_duration
     )]
     pub(super) header_timeout: Duration,
 
@@ -209,8 +157,7 @@ pub(super) struct NetworkArgs {
         env = "WEIR_BODY_TIMEOUT",
         default_value = "30s",
         value_name = "TIME",
-        value_parser = parse_duration,
-        help_heading = "Network"
+        value_parser = parse_duration
     )]
     pub(super) body_timeout: Duration,
 
@@ -220,8 +167,7 @@ pub(super) struct NetworkArgs {
         env = "WEIR_IDLE_TIMEOUT",
         default_value = "75s",
         value_name = "TIME",
-        value_parser = parse_duration,
-        help_heading = "Network"
+        value_parser = parse_duration
     )]
     pub(super) idle_timeout: Duration,
 
@@ -231,19 +177,12 @@ pub(super) struct NetworkArgs {
         env = "WEIR_SHUTDOWN_TIMEOUT",
         default_value = "20s",
         value_name = "TIME",
-        value_parser = parse_duration,
-        help_heading = "Network"
+        value_parser = parse_duration
     )]
     pub(super) shutdown_timeout: Duration,
 
     /// Networks whose X-Forwarded-For is believed, as a list like 10.0.0.0/8,::1/128 [default: none]
-    #[arg(
-        long,
-        env = "WEIR_TRUSTED_PROXIES",
-        value_delimiter = ',',
-        value_name = "NETWORKS",
-        help_heading = "Network"
-    )]
+    #[arg(long, env = "WEIR_TRUSTED_PROXIES", value_delimiter = ',', value_name = "NETWORKS")]
     pub(super) trusted_proxies: Vec<String>,
 
     /// How much of a visitor's address is stored
@@ -252,130 +191,201 @@ pub(super) struct NetworkArgs {
         env = "WEIR_CLIENT_ADDRESS",
         value_enum,
         default_value_t = AddressMode::Truncated,
-        value_name = "MODE",
-        help_heading = "Network"
+        value_name = "MODE"
     )]
     pub(super) client_address: AddressMode,
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
     /// Size of a body as it travels
-    #[arg(long, env = "WEIR_MAX_BODY", default_value = "1MiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "WEIR_MAX_BODY",
+        default_value = "1MiB",
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
     pub(super) max_body: usize,
 
     /// Size of a body once its content encoding is undone
-    #[arg(long, env = "WEIR_MAX_INFLATED", default_value = "5MiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "WEIR_MAX_INFLATED",
+        default_value = "5MiB",
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
     pub(super) max_inflated: usize,
 
     /// Size of one event's JSON
-    #[arg(long, env = "WEIR_MAX_EVENT", default_value = "64KiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "WEIR_MAX_EVENT",
+        default_value = "64KiB",
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
     pub(super) max_event: usize,
 
     /// Events in a batch
-    #[arg(long, env = "WEIR_MAX_EVENTS", default_value_t = 1_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "WEIR_MAX_EVENTS",
+        default_value_t = 1_000,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     pub(super) max_events: u32,
 
     /// Characters in an event's type
-    #[arg(long, env = "WEIR_MAX_TYPE", default_value_t = 200, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
+    #[arg(
+        long,
+        env = "WEIR_MAX_TYPE",
+        default_value_t = 200,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(super) max_type: u32,
 
     /// Size of an event's url and of its referrer
-    #[arg(long, env = "WEIR_MAX_URL", default_value = "8KiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Limits")]
+    #[arg(long, env = "WEIR_MAX_URL", default_value = "8KiB", value_name = "SIZE", value_parser = parse_size)]
     pub(super) max_url: usize,
 
     /// Ids of recent events remembered, so that one sent again is dropped at once; about 80 bytes each
-    #[arg(
-        long,
-        env = "WEIR_RECENT_EVENTS",
-        default_value_t = 500_000,
-        value_name = "COUNT",
-        help_heading = "Limits"
-    )]
+    #[arg(long, env = "WEIR_RECENT_EVENTS", default_value_t = 500_000, value_name = "COUNT")]
     pub(super) recent_events: u32,
 
     /// Rejected events kept in rejected_events for one project in a minute
-    #[arg(
-        long,
-        env = "WEIR_MAX_REJECTED",
-        default_value = "1000",
-        value_name = "COUNT",
-        help_heading = "Limits"
-    )]
+    #[arg(long, env = "WEIR_MAX_REJECTED", default_value = "1000", value_name = "COUNT")]
     pub(super) max_rejected: NonZeroU32,
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Projects")]
 pub(super) struct ProjectArgs {
     /// How often changes of projects are looked for
-    #[arg(long, env = "WEIR_PROJECT_REFRESH", default_value = "5s", value_name = "TIME", value_parser = parse_duration, help_heading = "Projects")]
+    #[arg(
+        long,
+        env = "WEIR_PROJECT_REFRESH",
+        default_value = "5s",
+        value_name = "TIME",
+        value_parser = parse_duration
+    )]
     pub(super) project_refresh: Duration,
 
     /// How long an unknown project key is remembered as unknown
-    #[arg(long, env = "WEIR_UNKNOWN_KEY_EXPIRY", default_value = "5s", value_name = "TIME", value_parser = parse_duration, help_heading = "Projects")]
+    #[arg(
+        long,
+        env = "WEIR_UNKNOWN_KEY_EXPIRY",
+        default_value = "5s",
+        value_name = "TIME",
+        value_parser = parse_duration
+    )]
     pub(super) unknown_key_expiry: Duration,
 
     /// Known project keys kept in memory
-    #[arg(long, env = "WEIR_KNOWN_KEYS", default_value_t = 10_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Projects")]
+    #[arg(
+        long,
+        env = "WEIR_KNOWN_KEYS",
+        default_value_t = 10_000,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(super) known_keys: u32,
 
     /// Unknown project keys kept in memory
-    #[arg(long, env = "WEIR_UNKNOWN_KEYS", default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Projects")]
+    #[arg(
+        long,
+        env = "WEIR_UNKNOWN_KEYS",
+        default_value_t = 100_000,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub(super) unknown_keys: u32,
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Storage")]
 pub(super) struct JournalArgs {
     /// Size of the journal at which requests are answered 503
-    #[arg(long, env = "WEIR_JOURNAL_MAX", default_value = "10GiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_JOURNAL_MAX",
+        default_value = "10GiB",
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
     pub(super) journal_max: usize,
 
     /// Size at which a segment is sealed
-    #[arg(long, env = "WEIR_SEGMENT_SIZE", default_value = "64MiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_SEGMENT_SIZE",
+        default_value = "64MiB",
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
     pub(super) segment_size: usize,
 
     /// Rows at which a segment is sealed
-    #[arg(long, env = "WEIR_SEGMENT_ROWS", default_value_t = 500_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=500_000), help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_SEGMENT_ROWS",
+        default_value_t = 500_000,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=500_000)
+    )]
     pub(super) segment_rows: u32,
 
     /// Age at which a segment is sealed, unless another one is waiting for ClickHouse
-    #[arg(long, env = "WEIR_SEGMENT_AGE", default_value = "1s", value_name = "TIME", value_parser = parse_duration, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_SEGMENT_AGE",
+        default_value = "1s",
+        value_name = "TIME",
+        value_parser = parse_duration
+    )]
     pub(super) segment_age: Duration,
 
     /// Memory for events that wait for the disk
-    #[arg(long, env = "WEIR_JOURNAL_WAITING", default_value = "32MiB", value_name = "SIZE", value_parser = parse_size, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_JOURNAL_WAITING",
+        default_value = "32MiB",
+        value_name = "SIZE",
+        value_parser = parse_size
+    )]
     pub(super) journal_waiting: usize,
 
     /// Segments that are loaded into ClickHouse at once
-    #[arg(long, env = "WEIR_LOAD_CONCURRENCY", default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_LOAD_CONCURRENCY",
+        default_value_t = 2,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
     pub(super) load_concurrency: u16,
 
     /// How long a segment that ClickHouse refuses as a whole steps aside before it is tried again
-    #[arg(long, env = "WEIR_PARKED_PAUSE", default_value = "30s", value_name = "TIME", value_parser = parse_duration, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_PARKED_PAUSE",
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = parse_duration
+    )]
     pub(super) parked_pause: Duration,
 
     /// Age of the oldest event not yet in ClickHouse at which /readyz says `degraded`
-    #[arg(long, env = "WEIR_DEGRADED_AFTER", default_value = "60s", value_name = "TIME", value_parser = parse_duration, help_heading = "Storage")]
+    #[arg(
+        long,
+        env = "WEIR_DEGRADED_AFTER",
+        default_value = "60s",
+        value_name = "TIME",
+        value_parser = parse_duration
+    )]
     pub(super) degraded_after: Duration,
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let expected = "expected a time above zero like 500ms, 10s or 2m";
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; {expected}"))?;
-    if duration.is_zero() { Err(expected.to_owned()) } else { Ok(duration) }
-}
-
-fn parse_size(text: &str) -> Result<usize, String> {
-    let expected = "expected a size above zero like 64KiB, 1MiB or 10GiB";
-    let size: ByteSize = text.parse().map_err(|error| format!("{error}; {expected}"))?;
-    let size = usize::try_from(size.as_u64()).map_err(|_| expected.to_owned())?;
-    if size == 0 { Err(expected.to_owned()) } else { Ok(size) }
-}
-
-fn parse_database(text: &str) -> Result<String, String> {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if text.is_empty() || text.len() > 64 || !text.chars().all(is_word) {
-        return Err("expected 1 to 64 letters, digits and underscores".to_owned());
-    }
-    Ok(text.to_owned())
 }

@@ -4,6 +4,8 @@
 //! A setting that cannot be ends the process with exit code 64 and a sentence that names it.
 
 mod flags;
+mod log;
+mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,8 +14,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use self::flags::{DataArgs, LogArgs, LogFormat, OperationsArgs, ServeArgs, StoreArgs};
+pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
 use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
+pub use self::log::{LogArgs, LogFormat};
 use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
 use crate::enrich::{AddressMode, TrustedProxies};
 use crate::event::PayloadLimits;
@@ -66,12 +69,17 @@ impl StoreArgs {
                 executable: None,
             }));
         };
-        let is_http = ["http://", "https://"]
-            .iter()
-            .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
-        if !is_http {
+        let setting = "--clickhouse-url (WEIR_CLICKHOUSE_URL)";
+        let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+        if host.is_none_or(str::is_empty) {
             let problem = "expected a URL like http://127.0.0.1:8123 or https://host:8443";
-            return Err(ConfigError::new("--clickhouse-url (WEIR_CLICKHOUSE_URL)", problem));
+            return Err(ConfigError::new(setting, problem));
+        }
+        // A URL is shown in logs and errors.
+        if url.contains('@') {
+            let problem = "user and password do not go into the URL but into --clickhouse-user and \
+                           WEIR_CLICKHOUSE_PASSWORD";
+            return Err(ConfigError::new(setting, problem));
         }
         Ok(StoreSettings::Server(ClickHouseSettings {
             url: url.clone(),

@@ -27,6 +27,17 @@ fn figures(collector: &Collector) -> Figures {
     Figures::parse(&collector.operations("/metrics").body)
 }
 
+#[test]
+fn a_segment_whose_last_request_fills_a_piece_is_loaded() {
+    let collector = Collector::start();
+    let filling = "x".repeat(30_000);
+    let event = format!(r#"{{"type":"good","url":"/","data":{{"filling":"{filling}"}}}}"#);
+    let body = format!(r#"{{"projectKey":"pk_live_demo","events":[{}]}}"#, vec![event; 20].join(","));
+    assert_taken(&collector, &body, 20);
+    collector.await_loaded();
+    assert_eq!(collector.sql(COUNTS), "20\t20");
+}
+
 const COUNTS: &str = "SELECT count(), uniqExact(event_id) FROM weir.events WHERE type = 'good'";
 const REFUSED: &str = "SELECT count(), uniqExact(JSONExtractString(event, 'event_id')) FROM weir.rejected_events \
     WHERE reason = 'refused_by_clickhouse'";

@@ -17,6 +17,7 @@ fn a_bad_setting_ends_with_64_and_names_the_setting() {
         (&["--threads", "0"], "--threads"),
         (&["--clickhouse-url", "ftp://a.test"], "--clickhouse-url"),
         (&["--clickhouse-url", "http://"], "--clickhouse-url"),
+        (&["--clickhouse-url", "http://user:secret@a.test"], "--clickhouse-url"),
         (&["--clickhouse-database", "a b"], "--clickhouse-database"),
         (&["--trusted-proxies", "10.0.0.0/40"], "--trusted-proxies"),
         (&["--client-address", "none-at-all"], "--client-address"),
