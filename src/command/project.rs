@@ -57,6 +57,11 @@ async fn carry_out(command: &Command, store: &Store) -> anyhow::Result<()> {
             AllowedOrigins::parse(origins)?;
             let project = store.create_project(name, key.as_deref(), origins).await?;
             writeln!(out, "{}", project.key)?;
+            let keys = store.list_projects().await?;
+            let count = keys.iter().filter(|other| other.project_id == project.project_id).count();
+            if count > 1 {
+                eprintln!("weir: the project {name} has {count} keys now, each with origins of its own");
+            }
         }
         Command::List { .. } => {
             for project in store.list_projects().await? {

@@ -1,10 +1,12 @@
 //! `weir serve`: logs, figures, a collector, and the signals that end it.
 
 use std::io::IsTerminal as _;
+use std::str::FromStr as _;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::process;
 use crate::clickhouse::{ProjectKeyError, Store};
@@ -59,8 +61,15 @@ pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
 }
 
 fn start_log(log: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.log)
-        .map_err(|error| ConfigError::new("--log (WEIR_LOG)", error.to_string()))?;
+    let setting = "--log (WEIR_LOG)";
+    let filter =
+        EnvFilter::try_new(&log.log).map_err(|error| ConfigError::new(setting, error.to_string()))?;
+    // A lone word that is no level is read as a module's name, and turns everything else off.
+    let is_meant = |part: &str| part.contains('=') || LevelFilter::from_str(part.trim()).is_ok();
+    if !log.log.split(',').all(is_meant) {
+        let problem = "expected off, error, warn, info, debug, trace, or directives like weir::loader=debug";
+        return Err(ConfigError::new(setting, problem).into());
+    }
     let is_text = match log.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,

@@ -58,9 +58,14 @@ impl StoreArgs {
     /// The store these settings name.
     ///
     /// # Errors
-    /// When the URL is none.
+    /// When the URL is none, or the engine's library is not there.
     pub fn store(&self) -> Result<StoreSettings, ConfigError> {
         let Some(url) = &self.clickhouse_url else {
+            if let Some(library) = self.engine_lib.as_ref().filter(|library| !library.is_file()) {
+                let problem =
+                    format!("there is no file {}; `make engine` fetches the library", library.display());
+                return Err(ConfigError::new("--engine-lib (WEIR_ENGINE_LIB)", problem));
+            }
             return Ok(StoreSettings::Embedded(EngineSettings {
                 data_dir: self.data.data_dir.join("engine"),
                 port: self.engine_port,

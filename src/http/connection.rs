@@ -70,6 +70,8 @@ pub(super) async fn serve<A: routes::Apis>(
     let socket = TokioIo::new(PacedSocket::new(stream, Arc::clone(&pace)));
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
+        // A client that has closed its half after the request (`nc -N`) still waits for the answer.
+        .half_close(true)
         .max_buf_size(MAX_HEAD)
         .serve_connection(socket, service);
     let end = run(&mut connection, &pace, stop).await;

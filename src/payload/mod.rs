@@ -17,7 +17,7 @@
 //! - An event's own `visitorId`, `userId` or `referrer` wins over the batch's even if it is empty.
 //! - A snippet's `url` has any scheme, `://` and something behind it; for http and https that is a host.
 //! - `eventId` is a UUID in any case, hyphenated or not, in braces or as a URN; all zeros are refused.
-//! - A snippet's JSON text is the whole body, so that is what the limit for one event applies to.
+//! - A snippet's JSON text is the whole body but for white space around it: the limit for one event applies to that.
 //! - A body is refused whole if it is not UTF-8, for `data` is kept as text.
 //!
 //! What is refused, and the code that says so, for a whole body (B) or for one event (E):
@@ -125,6 +125,8 @@ pub fn decode<'a>(body: &'a [u8], limits: &PayloadLimits) -> Result<Decoded<'a>,
         let position = error.valid_up_to();
         PayloadError::new(careful::not_json(format!("it is not UTF-8 at byte {position}")), None)
     })?;
+    // White space around it is no part of an event.
+    let text = text.trim_matches([' ', '\t', '\r', '\n']);
     match strict(text, limits) {
         Some(decoded) => Ok(decoded),
         None => careful::decode(text, limits),

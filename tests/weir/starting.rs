@@ -23,6 +23,8 @@ fn a_bad_setting_ends_with_64_and_names_the_setting() {
         (&["--client-address", "none-at-all"], "--client-address"),
         (&["--log-format", "xml"], "--log-format"),
         (&["--log", "weir=loud"], "--log"),
+        (&["--log", "loud"], "--log"),
+        (&["--engine-lib", "/nonexistent/libchdb.so"], "/nonexistent/libchdb.so"),
         (&["--lissten", "127.0.0.1:0"], "--lissten"),
     ] {
         let (code, said) = Setup::new().with(arguments).spawn().await_end();
@@ -32,6 +34,7 @@ fn a_bad_setting_ends_with_64_and_names_the_setting() {
     for (name, value, flag) in [
         ("WEIR_ENGINE_PORT", "99999", "--engine-port"),
         ("WEIR_DEGRADED_AFTER", "soon", "--degraded-after"),
+        ("WEIR_ENGINE_LIB", "/nonexistent/libchdb.so", "WEIR_ENGINE_LIB"),
         ("WEIR_CLICKHOUSE_URL", "clickhouse:8123", "WEIR_CLICKHOUSE_URL"),
     ] {
         let setup = Setup::new().without_port().env(name, value);
@@ -70,12 +73,6 @@ fn a_busy_port_is_named() {
     let port = holder.local_addr().unwrap().port();
     let said = sentence(Setup::new().without_port().env("WEIR_ENGINE_PORT", &port.to_string()));
     assert!(said.contains("--engine-port") && said.contains(&port.to_string()), "{said}");
-}
-
-#[test]
-fn a_missing_engine_library_is_named() {
-    let said = sentence(Setup::new().env("WEIR_ENGINE_LIB", "/nonexistent/libchdb.so"));
-    assert!(said.contains("/nonexistent/libchdb.so") && said.contains("WEIR_ENGINE_LIB"), "{said}");
 }
 
 #[test]

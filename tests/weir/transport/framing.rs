@@ -1,5 +1,7 @@
 //! Requests in pieces, one behind the other, and larger than anybody waits for.
 
+use std::io::{Read as _, Write as _};
+
 use std::time::{Duration, Instant};
 
 use crate::harness::{Collector, Findings};
@@ -182,4 +184,17 @@ fn a_client_that_is_still_sending_sees_why_it_was_refused() {
     findings.check("asking first", client.send_raw(request.as_bytes()).unwrap().gist(), "413 body_too_large");
     findings.holds("it had to wait", asked.elapsed() < Duration::from_secs(1));
     findings.report();
+}
+
+#[test]
+fn a_client_that_has_closed_its_half_gets_its_answer() {
+    let collector = Collector::start();
+    let body = r#"{"projectKey":"pk_live_demo","events":[{"type":"t","url":"/"}]}"#;
+    let head = format!("POST /api/events HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut stream = std::net::TcpStream::connect(collector.listen).unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(r#"{"received":1}"#), "{answer}");
 }
