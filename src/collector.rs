@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::clickhouse::{Engine, EngineError, Store};
 use crate::clock::Clock;
-use crate::config::{CollectorSettings, StoreSettings};
+use crate::config::{CollectorSettings, StoreSettings, journal_folder};
 use crate::enrich::{UserAgentError, UserAgents};
 use crate::http::{Intake, Listener, Operations, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
@@ -101,7 +101,7 @@ impl Collector {
         metrics: PrometheusHandle,
     ) -> Result<Self, CollectorError> {
         let clock = Clock::system();
-        let path = settings.data_dir.join("journal");
+        let path = journal_folder(&settings.data_dir);
         let opened = DiskDirectory::open(&path)
             .and_then(|directory| Journal::open(Arc::new(directory), &settings.journal, &clock));
         let journal = opened.map_err(|cause| match cause.kind() {
@@ -135,10 +135,12 @@ impl Collector {
     /// calls of ClickHouse run there, away from the listener's.
     pub async fn start(self) -> Result<Serving, CollectorError> {
         let Self { settings, clock, journal, listener, operations, metrics } = self;
-        let health = Arc::new(Health::new(clock.clone(), journal.clone(), settings.degraded_after));
+        let folder = journal_folder(&settings.data_dir);
+        // As everybody else calls it, who may stand in another folder.
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let health = Arc::new(Health::new(clock.clone(), journal.clone(), folder, settings.degraded_after));
         let (stop_operations, stopped) = watch::channel(false);
-        let asked = health.clone();
-        let operations_service = Operations::new(metrics, move || asked.readiness());
+        let operations_service = Operations::new(metrics, health.clone());
         tokio::spawn(operations_service.serve(operations, stopped));
 
         let (store, engine) = match settings.store.clone() {

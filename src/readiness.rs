@@ -1,15 +1,16 @@
-//! How well the collector stands: what `/readyz` says, and the gauges of the backlog.
+//! How well the collector stands: what `/readyz` and `/journal` say, and the gauges of the backlog.
 //!
 //! Unavailable means that events sent here could not be made durable. ClickHouse away is only degraded: taking every
 //! collector out of rotation then would lose what the journal is there to keep.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::http::{Readiness, Standing};
-use crate::journal::Journal;
+use crate::http::{JournalReport, Operated, Readiness, RetryReport, SegmentReport, Standing};
+use crate::journal::{Journal, Place, Segment};
 use crate::loader::LoaderStatus;
 use crate::metrics::figures;
 
@@ -25,6 +26,8 @@ pub(crate) enum Phase {
 pub(crate) struct Health {
     pub(crate) clock: Clock,
     pub(crate) journal: Journal,
+    /// Where the journal is.
+    pub(crate) folder: PathBuf,
     /// Age of the backlog from which on readiness is degraded.
     pub(crate) degraded_after: Duration,
     phase: AtomicU8,
@@ -34,10 +37,11 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    pub(crate) fn new(clock: Clock, journal: Journal, degraded_after: Duration) -> Self {
+    pub(crate) fn new(clock: Clock, journal: Journal, folder: PathBuf, degraded_after: Duration) -> Self {
         Self {
             clock,
             journal,
+            folder,
             degraded_after,
             phase: AtomicU8::new(Phase::Starting as u8),
             loader: OnceLock::new(),
@@ -60,16 +64,6 @@ impl Health {
         let news = *tables != reasons;
         *tables = reasons;
         news
-    }
-
-    pub(crate) fn readiness(&self) -> Readiness {
-        let unavailable = self.unavailable();
-        if !unavailable.is_empty() {
-            return Readiness { status: Standing::Unavailable, reasons: unavailable };
-        }
-        let reasons = self.degraded();
-        let status = if reasons.is_empty() { Standing::Ready } else { Standing::Degraded };
-        Readiness { status, reasons }
     }
 
     fn unavailable(&self) -> Vec<String> {
@@ -113,5 +107,41 @@ impl Health {
             #[allow(clippy::cast_precision_loss, reason = "a gauge of segments")]
             figures().journal_segments.set(self.journal.backlog().len() as f64);
         }
+    }
+}
+
+impl Operated for Health {
+    fn readiness(&self) -> Readiness {
+        let unavailable = self.unavailable();
+        if !unavailable.is_empty() {
+            return Readiness { status: Standing::Unavailable, reasons: unavailable };
+        }
+        let reasons = self.degraded();
+        let status = if reasons.is_empty() { Standing::Ready } else { Standing::Degraded };
+        Readiness { status, reasons }
+    }
+
+    fn journal(&self) -> JournalReport {
+        let report = |(segment, place): (Segment, Place)| SegmentReport {
+            file: segment.file_name(),
+            state: word(place).to_owned(),
+            oldest: segment.oldest.to_string(),
+            reason: self.loader.get().and_then(|loader| loader.parked_for(segment.number)),
+        };
+        let segments = self.journal.backlog().all().into_iter().map(report).collect();
+        JournalReport { folder: self.folder.clone(), readiness: self.readiness(), segments }
+    }
+
+    fn retry_parked(&self) -> RetryReport {
+        // Without a loader, nothing can be parked yet.
+        RetryReport { parked: self.loader.get().map_or(0, LoaderStatus::retry_parked) }
+    }
+}
+
+const fn word(place: Place) -> &'static str {
+    match place {
+        Place::Waiting => "waiting",
+        Place::Loading => "loading",
+        Place::Parked => "parked",
     }
 }

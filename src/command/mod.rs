@@ -1,8 +1,9 @@
-//! The command line: `weir serve`, `weir migrate`, `weir project …`. Alone, `weir` serves.
+//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir journal …`. Alone, `weir` serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
 
+mod journal;
 mod process;
 mod project;
 mod serve;
@@ -46,6 +47,11 @@ enum Command {
         #[command(subcommand)]
         command: project::Command,
     },
+    /// Look into the journal, and have parked segments tried again
+    Journal {
+        #[command(subcommand)]
+        command: journal::Command,
+    },
     /// Run the embedded engine in this process
     #[command(name = crate::clickhouse::CHILD_COMMAND, hide = true)]
     EngineChild {
@@ -72,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Serve { settings, log } => serve::run(&settings, &log),
         Command::Migrate { store } => block_on(migrate(&store)),
         Command::Project { command } => block_on(project::run(command)),
+        Command::Journal { command } => block_on(journal::run(command)),
         Command::EngineChild { arguments } => return run_child(arguments.into_iter()),
     };
     match done {

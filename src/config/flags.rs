@@ -14,10 +14,9 @@ use super::values::{parse_database, parse_duration, parse_size};
 use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
 
-/// Where events are kept and where they go: what every command needs to know.
+/// Where a collector keeps what it has.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "ClickHouse")]
-pub struct StoreArgs {
+pub struct DataArgs {
     /// Folder of the journal, the projects' snapshot and the embedded engine's files
     #[arg(
         long,
@@ -27,6 +26,29 @@ pub struct StoreArgs {
         help_heading = "Storage"
     )]
     pub data_dir: PathBuf,
+}
+
+/// Where a collector answers its operators.
+#[derive(Args, Clone, Debug)]
+pub struct OperationsArgs {
+    /// Address of the operations listener: /healthz, /readyz, /metrics, /journal
+    #[arg(
+        long,
+        env = "WEIR_OPS_LISTEN",
+        default_value = "127.0.0.1:8081",
+        value_name = "ADDRESS:PORT",
+        help_heading = "Network"
+    )]
+    pub ops_listen: SocketAddr,
+}
+
+/// Where events are kept and where they go: what every command needs to know.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "ClickHouse")]
+pub struct StoreArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the group describes itself")]
+    pub data: DataArgs,
 
     /// ClickHouse's HTTP interface; without it the collector runs the embedded engine
     #[arg(long, env = "WEIR_CLICKHOUSE_URL", value_name = "URL")]
@@ -97,9 +119,8 @@ pub(super) struct NetworkArgs {
     #[arg(long, env = "WEIR_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub(super) listen: SocketAddr,
 
-    /// Address of the operations listener: /healthz, /readyz, /metrics
-    #[arg(long, env = "WEIR_OPS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS:PORT")]
-    pub(super) ops_listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) operations: OperationsArgs,
 
     /// Threads that serve the public listener [default: one for each core]
     #[arg(

@@ -9,13 +9,13 @@ mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
 use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
-pub use self::flags::{ServeArgs, StoreArgs};
 pub use self::log::{LogArgs, LogFormat};
 use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
 use crate::enrich::{AddressMode, TrustedProxies};
@@ -40,6 +40,11 @@ impl ConfigError {
     }
 }
 
+/// Where a data folder has its journal.
+pub fn journal_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("journal")
+}
+
 /// Where the tables are.
 #[derive(Clone, Debug)]
 pub enum StoreSettings {
@@ -62,7 +67,7 @@ impl StoreArgs {
                 return Err(ConfigError::new("--engine-lib (WEIR_ENGINE_LIB)", problem));
             }
             return Ok(StoreSettings::Embedded(EngineSettings {
-                data_dir: self.data_dir.join("engine"),
+                data_dir: self.data.data_dir.join("engine"),
                 port: self.engine_port,
                 library: self.engine_lib.clone(),
                 database: self.clickhouse_database.clone(),
@@ -138,11 +143,11 @@ impl ServeArgs {
             return Err(ConfigError::new("--journal-max (WEIR_JOURNAL_MAX)", problem));
         }
         Ok(CollectorSettings {
-            data_dir: self.store.data_dir.clone(),
+            data_dir: self.store.data.data_dir.clone(),
             store: self.store.store()?,
             migrate: !self.no_migrate,
             listener: self.listener(),
-            operations: network.ops_listen,
+            operations: network.operations.ops_listen,
             payload: limits.payload(),
             trusted_proxies,
             address: network.client_address,

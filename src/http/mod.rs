@@ -8,7 +8,7 @@
 //! events       `POST /api/events`; commit holds its records on their way to the disk
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
-//! operations   the second, private listener: health, readiness, figures
+//! operations   the second, private listener: health, readiness, figures, the journal
 //! ```
 //!
 //! Promises: everything a client can hold open has a deadline, everything it can send has a cap, and every answer
@@ -32,6 +32,6 @@ pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
 pub use events::{Intake, RejectedCap};
 pub use listener::{Listener, ListenerSettings};
-pub use operations::{Operations, Readiness, Standing};
+pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;
 pub use routes::Apis;

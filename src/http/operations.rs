@@ -1,4 +1,4 @@
-//! The private listener: is the collector alive, is it ready, what has it counted.
+//! The private listener: is the collector alive, is it ready, what has it counted, what waits in its journal.
 //!
 //! A load balancer asks `/readyz` and takes a collector that answers 503 out of rotation. That must happen only
 //! when events cannot be made durable: with ClickHouse away, taking every collector out would lose what the journal
@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -38,7 +39,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How well a collector stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// All is well.
@@ -50,7 +51,7 @@ pub enum Standing {
 }
 
 /// What `/readyz` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// The word that decides the status.
     pub status: Standing,
@@ -58,32 +59,78 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
+/// What `/journal` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalReport {
+    /// Where the journal is.
+    pub folder: PathBuf,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+    /// Its sealed segments, oldest first.
+    pub segments: Vec<SegmentReport>,
+}
+
+/// A sealed segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentReport {
+    /// Name of its file.
+    pub file: String,
+    /// `waiting`, `loading` or `parked`.
+    pub state: String,
+    /// When its first event came, in RFC 3339.
+    pub oldest: String,
+    /// Why it is parked, if it is.
+    pub reason: Option<String>,
+}
+
+/// What `/journal/retry` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryReport {
+    /// How many parked segments are tried now.
+    pub parked: usize,
+}
+
+/// What the private listener shows and does. Nothing of it may wait.
+pub trait Operated: Send + Sync + 'static {
+    /// How the collector stands.
+    fn readiness(&self) -> Readiness;
+    /// What waits in its journal.
+    fn journal(&self) -> JournalReport;
+    /// Has parked segments tried now.
+    fn retry_parked(&self) -> RetryReport;
+}
+
 #[derive(Clone, Copy)]
 enum Endpoint {
     Health,
     Readiness,
     Metrics,
+    Journal,
+    RetryParked,
 }
 
-static ROUTES: [Route<Endpoint>; 6] = [
+static ROUTES: [Route<Endpoint>; 9] = [
     ("/healthz", Method::GET, Endpoint::Health),
     ("/healthz", Method::HEAD, Endpoint::Health),
     ("/readyz", Method::GET, Endpoint::Readiness),
     ("/readyz", Method::HEAD, Endpoint::Readiness),
     ("/metrics", Method::GET, Endpoint::Metrics),
     ("/metrics", Method::HEAD, Endpoint::Metrics),
+    ("/journal", Method::GET, Endpoint::Journal),
+    ("/journal", Method::HEAD, Endpoint::Journal),
+    ("/journal/retry", Method::POST, Endpoint::RetryParked),
 ];
 
-/// What the private listener shows.
-pub struct Operations<R> {
+/// The private listener's answers.
+pub struct Operations<O> {
     metrics: PrometheusHandle,
-    readiness: R,
+    collector: Arc<O>,
 }
 
-impl<R: Fn() -> Readiness + Send + Sync + 'static> Operations<R> {
-    /// `readiness` is asked at each call of `/readyz`, and must not wait.
-    pub fn new(metrics: PrometheusHandle, readiness: R) -> Self {
-        Self { metrics, readiness }
+impl<O: Operated> Operations<O> {
+    /// Answers from a collector and its figures.
+    pub fn new(metrics: PrometheusHandle, collector: Arc<O>) -> Self {
+        Self { metrics, collector }
     }
 
     /// Serves until `shutdown` has turned true or its sender is gone; then every connection is dropped.
@@ -141,7 +188,7 @@ impl<R: Fn() -> Readiness + Send + Sync + 'static> Operations<R> {
         match find(&ROUTES, method, path) {
             Ok(Endpoint::Health) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
             Ok(Endpoint::Readiness) => {
-                let readiness = (self.readiness)();
+                let readiness = self.collector.readiness();
                 let status = match readiness.status {
                     Standing::Ready | Standing::Degraded => StatusCode::OK,
                     Standing::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -151,6 +198,8 @@ impl<R: Fn() -> Readiness + Send + Sync + 'static> Operations<R> {
             Ok(Endpoint::Metrics) => {
                 text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
+            Ok(Endpoint::Journal) => json(StatusCode::OK, &self.collector.journal()),
+            Ok(Endpoint::RetryParked) => json(StatusCode::OK, &self.collector.retry_parked()),
             Err(refusal) => refusal.into(),
         }
     }

@@ -67,7 +67,18 @@ pub(super) fn parse_file_name(name: &str) -> Option<(u64, SegmentState)> {
 
 const WHOLE: &str = "segment";
 const PARTED: &str = "parted";
-const DAMAGED: &str = "damaged";
+pub(super) const DAMAGED: &str = "damaged";
+
+/// Where a sealed segment is on its way to ClickHouse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It has not been its turn.
+    Waiting,
+    /// It is being sent.
+    Loading,
+    /// It has stepped aside.
+    Parked,
+}
 
 /// The sealed segments and their files. Clones share them.
 #[derive(Clone)]
@@ -205,6 +216,21 @@ impl Backlog {
     /// The segments that are parked, oldest first.
     pub fn parked(&self) -> Vec<Segment> {
         self.segments().parked.values().cloned().collect()
+    }
+
+    /// Every segment and where it is, oldest first.
+    pub fn all(&self) -> Vec<(Segment, Place)> {
+        let segments = self.segments();
+        let places = [
+            (&segments.waiting, Place::Waiting),
+            (&segments.loading, Place::Loading),
+            (&segments.parked, Place::Parked),
+        ];
+        let listed = places.into_iter();
+        let mut all: Vec<_> =
+            listed.flat_map(|(held, place)| held.values().map(move |held| (held.clone(), place))).collect();
+        all.sort_unstable_by_key(|(segment, _)| segment.number);
+        all
     }
 
     /// Lets a segment wait again.

@@ -5,6 +5,7 @@ use std::io;
 
 use super::directory::SegmentFile;
 use super::record::{ALIGNMENT, LONGEST_HEAD, RecordHead, SegmentHead};
+use crate::event::Timestamp;
 
 /// Bytes read at once.
 const WINDOW: usize = 1024 * 1024;
@@ -21,6 +22,8 @@ pub struct SegmentReader {
     at: usize,
     offset: u64,
     next_sequence: u64,
+    /// The head is lost, and with it the id: the first sound record decides whose records are read.
+    unnamed: bool,
 }
 
 /// What comes next in a segment.
@@ -57,7 +60,15 @@ impl SegmentReader {
         }
         let Some((head, offset)) = SegmentHead::decode(&start[..length]) else { return Ok(None) };
         let window = Vec::new();
-        Ok(Some(Self { file, limit, head, window, at: 0, offset: offset as u64, next_sequence: 0 }))
+        let offset = offset as u64;
+        Ok(Some(Self { file, limit, head, window, at: 0, offset, next_sequence: 0, unnamed: false }))
+    }
+
+    /// Reads a segment whose head is damaged, as far as that goes, for people to look at: its id is taken from the
+    /// first sound record, and its rows are taken for such as this version writes. Nothing of it may be loaded.
+    pub fn salvage(file: Box<dyn SegmentFile>, limit: u64) -> Self {
+        let head = SegmentHead::new(0, Timestamp::EPOCH);
+        Self { file, limit, head, window: Vec::new(), at: 0, offset: 0, next_sequence: 0, unnamed: true }
     }
 
     /// What the segment says of itself.
@@ -89,6 +100,9 @@ impl SegmentReader {
             let available = self.window.len() - self.at;
             let body = self.window[self.at..].get(RecordHead::LENGTH..RecordHead::LENGTH + length);
             if body.is_some_and(|rows| crc32c::crc32c(rows) == head.checksum) {
+                if self.unnamed {
+                    (self.unnamed, self.head.id) = (false, head.segment);
+                }
                 if here > start {
                     let records = head.sequence - self.next_sequence;
                     self.next_sequence = head.sequence;
@@ -114,12 +128,16 @@ impl SegmentReader {
                 return Ok(None);
             }
             match RecordHead::decode(rest) {
-                Some(head) if head.segment == self.head.id && head.sequence >= self.next_sequence => {
+                Some(head) if self.is_next(&head) => {
                     return Ok(Some(head));
                 }
                 _ => self.at += ALIGNMENT,
             }
         }
+    }
+
+    fn is_next(&self, head: &RecordHead) -> bool {
+        (self.unnamed || head.segment == self.head.id) && head.sequence >= self.next_sequence
     }
 
     /// Has `wanted` bytes from here on in the window, or as many as the file has.

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use self::backoff::Backoff;
 pub use self::status::LoaderStatus;
@@ -157,7 +157,8 @@ impl Loader {
     /// they are, they hold up nobody.
     async fn retry_parked(&self) {
         loop {
-            sleep(self.settings.parked_pause).await;
+            // Either the pause is over, or somebody does not want to wait for it.
+            let _ = timeout(self.settings.parked_pause, self.status.retry_wanted()).await;
             for segment in self.backlog.parked() {
                 self.load(segment, Lane::Parked).await;
             }

@@ -1,14 +1,24 @@
-//! What the loader has to say to operators: why ClickHouse does not take segments, and which ones are parked.
+//! What the loader has to say to operators, why ClickHouse does not take segments and which ones are parked; and
+//! what they may ask of it, to try those now.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use crate::metrics::figures;
 
 /// Shared between the loader and the readiness answer.
 #[derive(Clone, Default)]
-pub struct LoaderStatus(Arc<Mutex<State>>);
+pub struct LoaderStatus(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Somebody wants the parked segments to be tried now.
+    retry: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -25,7 +35,7 @@ struct Parked {
 
 impl LoaderStatus {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn failed(&self, reason: String) {
@@ -49,6 +59,22 @@ impl LoaderStatus {
 
     pub(super) fn refused_since(&self, segment: u64) -> Option<Instant> {
         self.state().parked.get(&segment)?.refused_since
+    }
+
+    /// Has the parked segments tried at once instead of after their pause; gives how many they are.
+    pub fn retry_parked(&self) -> usize {
+        self.0.retry.notify_one();
+        self.state().parked.len()
+    }
+
+    /// Returns once somebody wants the parked segments to be tried.
+    pub(super) async fn retry_wanted(&self) {
+        self.0.retry.notified().await;
+    }
+
+    /// Why a segment is parked, if it is.
+    pub fn parked_for(&self, segment: u64) -> Option<String> {
+        self.state().parked.get(&segment).map(|parked| parked.reason.clone())
     }
 
     /// What keeps segments from ClickHouse now, a sentence each; nothing when all is well.

@@ -1,6 +1,8 @@
 //! Reading rows back: where one ends and the next begins, and what a column holds. The loader needs it to part
 //! the rows that ClickHouse refuses from their neighbours, and operators to look into a segment.
 
+use std::fmt::Write as _;
+
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -122,10 +124,19 @@ impl Value<'_> {
         match self {
             Self::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
             Self::Uuid(id) => id.to_string().into(),
-            Self::Moment(moment) => moment.to_string().into(),
-            Self::OptionalMoment(moment) => moment.map(|moment| moment.to_string()).into(),
+            Self::Moment(moment) => moment_to_json(moment),
+            Self::OptionalMoment(moment) => moment.map_or(serde_json::Value::Null, moment_to_json),
             Self::Bool(value) => value.into(),
         }
+    }
+}
+
+/// A moment beyond the calendar is shown as its milliseconds: rows of another version may be read wrongly.
+fn moment_to_json(moment: Timestamp) -> serde_json::Value {
+    let mut text = String::new();
+    match write!(text, "{moment}") {
+        Ok(()) => text.into(),
+        Err(_) => moment.as_millis().into(),
     }
 }
 

@@ -4,10 +4,13 @@
 
 mod architecture;
 mod away;
+mod backpressure;
 mod clickhouse;
 mod contract;
 mod crash;
+mod disk;
 mod harness;
+mod journal;
 mod loading;
 mod matrix;
 mod operations;

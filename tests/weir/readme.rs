@@ -222,3 +222,17 @@ fn the_table_of_settings_is_that_of_the_binary() {
     let wrong: Vec<_> = told.difference(&real).collect();
     assert!(missing.is_empty() && wrong.is_empty(), "missing: {missing:#?}\nnot so: {wrong:#?}");
 }
+
+#[test]
+fn every_figure_of_the_readme_is_one_of_the_binary() {
+    let registered = fs::read_to_string(Path::new(ROOT).join("src/metrics.rs")).unwrap();
+    let text = readme();
+    let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
+    let starts = text.match_indices("weir_").map(|(start, _)| &text[start..]);
+    let names = starts.map(|rest| &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())]);
+    // The beginning of a pattern is no name.
+    let told: BTreeSet<&str> = names.filter(|name| !name.ends_with('_')).collect();
+    assert!(told.len() > 10, "{told:?}");
+    let wrong: Vec<_> = told.iter().filter(|name| !registered.contains(&format!("\"{name}\""))).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

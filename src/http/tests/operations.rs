@@ -6,6 +6,30 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::*;
 
+/// Says what a test lets it say.
+struct Scripted(Mutex<Readiness>);
+
+impl Operated for Scripted {
+    fn readiness(&self) -> Readiness {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn journal(&self) -> JournalReport {
+        let segment = SegmentReport {
+            file: "0000000000000007.segment".to_owned(),
+            state: "parked".to_owned(),
+            oldest: "2026-01-01T00:00:00.000Z".to_owned(),
+            reason: Some("refused".to_owned()),
+        };
+        let readiness = self.readiness();
+        JournalReport { folder: "/data/journal".into(), readiness, segments: vec![segment] }
+    }
+
+    fn retry_parked(&self) -> RetryReport {
+        RetryReport { parked: 1 }
+    }
+}
+
 /// Asks a running operations listener, from a thread that may block.
 async fn ask(address: SocketAddr, method: &'static str, target: &'static str) -> Reply {
     let asking = move || {
@@ -20,9 +44,9 @@ async fn ask(address: SocketAddr, method: &'static str, target: &'static str) ->
 async fn health_readiness_and_figures_are_shown() {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || metrics::counter!("probe_total").increment(3));
-    let said = Arc::new(Mutex::new(Readiness { status: Standing::Ready, reasons: Vec::new() }));
-    let saying = Arc::clone(&said);
-    let operations = Operations::new(recorder.handle(), move || saying.lock().unwrap().clone());
+    let ready = Readiness { status: Standing::Ready, reasons: Vec::new() };
+    let said = Arc::new(Scripted(Mutex::new(ready)));
+    let operations = Operations::new(recorder.handle(), Arc::clone(&said));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
@@ -39,7 +63,7 @@ async fn health_readiness_and_figures_are_shown() {
     ];
     for (status, reasons, expected, body) in cases {
         let reasons = reasons.into_iter().map(str::to_owned).collect();
-        *said.lock().unwrap() = Readiness { status, reasons };
+        *said.0.lock().unwrap() = Readiness { status, reasons };
         let ready = ask(address, "GET", "/readyz?verbose").await;
         assert_eq!((ready.status, ready.body.as_str()), (expected, body));
         assert_eq!(ready.headers["content-type"], "application/json");
@@ -48,6 +72,13 @@ async fn health_readiness_and_figures_are_shown() {
     let metrics = ask(address, "GET", "/metrics").await;
     assert!(metrics.headers["content-type"].starts_with("text/plain; version=0.0.4"));
     assert!(metrics.body.contains("\nprobe_total 3\n"), "{}", metrics.body);
+
+    let journal = ask(address, "GET", "/journal").await;
+    let listed = r#"{"folder":"/data/journal","readiness":{"status":"unavailable","reasons":["full"]},"segments":[{"file":"0000000000000007.segment","state":"parked","oldest":"2026-01-01T00:00:00.000Z","reason":"refused"}]}"#;
+    assert_eq!((journal.status, journal.body.as_str()), (200, listed));
+    let retried = ask(address, "POST", "/journal/retry").await;
+    assert_eq!((retried.status, retried.body.as_str()), (200, r#"{"parked":1}"#));
+    assert_eq!(ask(address, "GET", "/journal/retry").await.status, 405, "a look must not act");
 
     let lost = ask(address, "GET", "/api/events").await;
     assert_eq!((lost.status, lost.code().as_str()), (404, "not_found"));

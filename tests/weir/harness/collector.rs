@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{Answer, Client, Log, eventually, free_port};
+use super::disk::on_small_disk;
+use super::{Answer, Client, Figures, Log, eventually, free_port};
 
 /// What a collector is started with. Clones share its folder.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct Setup {
     demo: bool,
     /// Where its system calls are to be written.
     trace: Option<PathBuf>,
+    /// Bytes of the journal's own filesystem, if it has one.
+    disk: Option<u64>,
 }
 
 impl Setup {
@@ -27,12 +30,18 @@ impl Setup {
         let data = TempDir::new().unwrap();
         let (arguments, environment) = (Vec::new(), Vec::new());
         let (data, engine_port) = (Arc::new(data), Some(free_port()));
-        Self { data, engine_port, arguments, environment, demo: true, trace: None }
+        Self { data, engine_port, arguments, environment, demo: true, trace: None, disk: None }
     }
 
     /// Without the project key `pk_live_demo`, which takes a ClickHouse that answers.
     pub fn without_demo(mut self) -> Self {
         self.demo = false;
+        self
+    }
+
+    /// With the journal on a filesystem of its own that holds this many bytes, and is gone with the process.
+    pub fn on_small_disk(mut self, bytes: u64) -> Self {
+        self.disk = Some(bytes);
         self
     }
 
@@ -108,7 +117,11 @@ impl Setup {
     /// Starts a collector, and does not wait for it.
     #[track_caller]
     pub fn spawn(self) -> Starting {
-        let mut command = self.trace.as_deref().map_or_else(weir, weir_under_strace);
+        let mut command = match (&self.trace, self.disk) {
+            (Some(file), _) => weir_under_strace(file),
+            (None, Some(bytes)) => plain(on_small_disk(&self.data_dir().join("journal"), bytes, WEIR)),
+            (None, None) => weir(),
+        };
         let mut child = command
             .arg("serve")
             .envs([("WEIR_LISTEN", "127.0.0.1:0"), ("WEIR_OPS_LISTEN", "127.0.0.1:0")])
@@ -176,12 +189,12 @@ const SERVING: &str = "\"message\":\"serving\"";
 
 /// The binary under test.
 pub fn weir() -> Command {
-    on_its_own(Command::new(WEIR))
+    plain(Command::new(WEIR))
 }
 
 /// The binary under test, which stays the process that is started; strace runs beside it (`-D`).
 fn weir_under_strace(file: &Path) -> Command {
-    let mut command = on_its_own(Command::new("strace"));
+    let mut command = plain(Command::new("strace"));
     command.args(["-D", "-f", "-yy", "-s", "100000", "-e", TRACED, "-o"]).arg(file).arg(WEIR);
     command
 }
@@ -190,8 +203,8 @@ const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 const TRACED: &str = "trace=openat,pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync,ftruncate,rename,renameat,\
     renameat2,unlink,unlinkat";
 
-fn on_its_own(mut command: Command) -> Command {
-    // Nothing of the machine's own settings.
+/// A command with nothing of the machine's own settings.
+fn plain(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
         command.env_remove(name);
     }
@@ -309,9 +322,35 @@ impl Collector {
     /// The most memory that the collector itself has ever taken, in bytes.
     #[track_caller]
     pub fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that the collector itself takes at the moment, in bytes.
+    #[track_caller]
+    pub fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    #[track_caller]
+    fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// The journal's folder as the collector sees it, also where it is mounted for it alone.
+    pub fn journal(&self) -> PathBuf {
+        let folder = self.setup.data_dir().join("journal");
+        Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join("root")
+            .join(folder.strip_prefix("/").unwrap())
+    }
+
+    /// The figures that it shows.
+    #[track_caller]
+    pub fn figures(&self) -> Figures {
+        Figures::parse(&self.operations("/metrics").body)
     }
 
     /// The process of the embedded engine.

@@ -54,6 +54,12 @@ impl Figures {
         }
     }
 
+    /// A figure that measures something.
+    #[track_caller]
+    pub fn value(&self, sample: &str) -> f64 {
+        self.values.get(sample).unwrap_or_else(|| panic!("{sample} is not shown")).parse().unwrap()
+    }
+
     /// A figure that counts something.
     #[track_caller]
     pub fn count(&self, sample: &str) -> u64 {

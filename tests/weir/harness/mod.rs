@@ -2,6 +2,7 @@
 
 mod client;
 mod collector;
+mod disk;
 mod figures;
 mod findings;
 mod load;
