@@ -29,6 +29,15 @@ pub fn figures() -> &'static Figures {
     &FIGURES
 }
 
+/// Counts an event that was refused, or a body refused as a whole, by the code of its refusal. Not on the way of an
+/// event that is taken: the name and the code are looked up.
+pub fn count_rejected(code: &'static str) {
+    figures().events_rejected.increment(1);
+    metrics::counter!(REJECTIONS, "reason" => code).increment(1);
+}
+
+const REJECTIONS: &str = "weir_rejections_total";
+
 /// A handle for each figure.
 #[allow(missing_docs, reason = "each figure is described by the text that `register` gives to Prometheus")]
 pub struct Figures {
@@ -40,7 +49,7 @@ pub struct Figures {
 
     pub events_accepted: Counter,
     pub events_repeated: Counter,
-    pub events_rejected: Counter,
+    events_rejected: Counter,
     pub rejections_unrecorded: Counter,
 
     pub project_hits: Counter,
@@ -119,6 +128,10 @@ impl Figures {
     #[allow(clippy::too_many_lines, reason = "a list of every figure, to be read from top to bottom")]
     fn register() -> Self {
         metrics::describe_counter!("weir_events_total", "Events of the public API, by outcome.");
+        metrics::describe_counter!(
+            REJECTIONS,
+            "Rejected events of the public API, by the code of their refusal."
+        );
         metrics::describe_counter!("weir_project_cache_total", "Project keys looked up, by outcome.");
         metrics::describe_counter!("weir_agent_cache_total", "User agents looked up, by outcome.");
         metrics::describe_counter!("weir_inserts_total", "INSERTs into ClickHouse, by outcome.");

@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::enrich::{AddressMode, TrustedProxies, UserAgents, Visitor, client_address, enrich};
 use crate::event::{PayloadLimits, Source, Timestamp};
 use crate::journal::{Entry, Journal, JournalError};
-use crate::metrics::figures;
+use crate::metrics::{count_rejected, figures};
 use crate::payload::inflate::ContentEncodings;
 use crate::payload::{self, Decoded, PayloadError};
 use crate::project::{Project, Projects};
@@ -135,7 +135,9 @@ impl Intake {
         };
         figures().events_accepted.increment(written as u64);
         figures().events_repeated.increment((decoded.events.len() - written) as u64);
-        figures().events_rejected.increment(decoded.rejected.len() as u64);
+        for rejected in &decoded.rejected {
+            count_rejected(rejected.code);
+        }
         answer(&decoded)
     }
 
@@ -245,7 +247,7 @@ impl Intake {
         headers: &HeaderMap,
         received_at: Timestamp,
     ) {
-        figures().events_rejected.increment(1);
+        count_rejected(error.code());
         let Some(key) = error.project_key() else { return };
         let Ok(project) = self.find_project(key, headers).await else { return };
         if !self.rejected.admits(project) {

@@ -70,6 +70,8 @@ fn figures_move_as_their_descriptions_say() {
         ("weir_events_total{outcome=\"accepted\"}", 3),
         ("weir_events_total{outcome=\"repeated\"}", 1),
         ("weir_events_total{outcome=\"rejected\"}", 2),
+        ("weir_rejections_total{reason=\"empty_field\"}", 1),
+        ("weir_rejections_total{reason=\"invalid_json\"}", 1),
         ("weir_requests_total{status=\"200\"}", 4),
         ("weir_requests_total{status=\"400\"}", 1),
         ("weir_requests_total{status=\"401\"}", 1),
