@@ -18,7 +18,7 @@ use crate::metrics::figures;
 pub enum SegmentState {
     /// To be sent as it is.
     Whole,
-    /// A part of its rows may be stored already, under other tokens: sent row by row, less what is stored.
+    /// A part of its rows may be stored already, under other tokens: what is not is sent in parts.
     Parted,
 }
 
@@ -173,7 +173,7 @@ impl Backlog {
     }
 
     /// Takes the oldest waiting segment, once there is one. It counts as under way until it is
-    /// [given back](Self::give_back) or [deleted](Self::delete).
+    /// [parked](Self::park) or [deleted](Self::delete).
     pub async fn take(&self) -> Segment {
         loop {
             let sealed = self.0.sealed.notified();
@@ -234,7 +234,8 @@ impl Backlog {
     }
 
     /// Lets a segment wait again.
-    pub fn give_back(&self, segment: Segment) {
+    #[cfg(test)]
+    pub(super) fn give_back(&self, segment: Segment) {
         let mut segments = self.segments();
         segments.loading.remove(&segment.number);
         segments.parked.remove(&segment.number);

@@ -213,7 +213,8 @@ impl Loader {
         loop {
             let Err(error) = self.send(segment, &tables, None).await else { return Ok(()) };
             figures().inserts_retried.increment(1);
-            refusals += u32::from(error.is_refusal());
+            // What fails while ClickHouse answers other questions is this segment's own trouble.
+            refusals += u32::from(error.is_refusal() || self.store.version().await.is_ok());
             if error.parks() || refusals >= REFUSALS_BEFORE_PARKING {
                 return Err(error);
             }

@@ -2,13 +2,14 @@
 //! until the guilty ones stand alone; those go to `rejected_events`, all others to their table.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::rows::{CHUNK, TableRows, token, token_prefix};
+use super::rows::{CHUNK, TableRows, changed, token, token_prefix};
 use super::send::open;
 use super::{LoadError, Loader};
 use crate::clickhouse::{Class, ClickHouseError, EventKey};
@@ -113,6 +114,9 @@ impl Loader {
                 Item::End { .. } => break,
             }
         }
+        if crc32c::crc32c(&bytes) != found.checksum {
+            return Err(changed().into());
+        }
         let mut spans = Vec::new();
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
@@ -136,7 +140,11 @@ impl Loader {
             checksum = crc32c::crc32c_append(checksum, row);
             body.extend_from_slice(row);
         }
-        let token = token(found.segment, &found.table.name, part.len() as u64, checksum);
+        let mut token = token(found.segment, &found.table.name, part.len() as u64, checksum);
+        if part.len() < rows.spans.len() {
+            // Among many small parts, some have the same length and checksum.
+            let _ = write!(token, "-{}", part.start);
+        }
         self.insert(&found.table.name, &token, pieces(body)).await
     }
 
@@ -173,11 +181,20 @@ impl Loader {
         if refused.is_empty() {
             return Ok(());
         }
+        if found.table.tag == Table::Events.tag() {
+            self.keep_refused_events(found, rows, refused).await?;
+        }
         tracing::error!(table = found.table.name, rows = refused.len(), "clickhouse refused rows");
         figures().rows_refused.increment(refused.len() as u64);
-        if found.table.tag != Table::Events.tag() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    async fn keep_refused_events(
+        &self,
+        found: &TableRows,
+        rows: &Rows,
+        refused: &[(usize, u32)],
+    ) -> Result<(), LoadError> {
         let table = Table::RejectedEvents;
         let mut body = table.header();
         let header = body.len();

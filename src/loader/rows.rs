@@ -129,8 +129,13 @@ impl RowSource for InsertBody {
             }
         }
         if self.seen != self.expected {
-            return Err(io::Error::other("a segment reads back otherwise than a moment ago"));
+            return Err(changed());
         }
         Ok(Some(piece.into()))
     }
+}
+
+/// The disk has damaged a segment since it was surveyed.
+pub(super) fn changed() -> io::Error {
+    io::Error::other("it reads back otherwise than a moment ago")
 }

@@ -33,7 +33,13 @@ impl Loader {
                         tracing::warn!(segment = segment.number, %error, "parting a segment that is refused");
                         figures().inserts_bisected.increment(1);
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        if matches!(error, LoadError::ClickHouse(ClickHouseError::Source(_))) {
+                            // It has changed on the disk: from now on its rows go out under other tokens.
+                            self.backlog.part(segment)?;
+                        }
+                        return Err(error);
+                    }
                 }
             }
             self.backlog.part(segment)?;

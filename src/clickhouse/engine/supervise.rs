@@ -12,7 +12,7 @@ use super::process::{Launch, Running, START};
 
 /// Pauses before another start: doubled at each failure, back to the first after a minute of health.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 /// How often the engine is asked for its version, how long it may take, and how often in a row it may fail. One whose
 /// listener was closed (`SYSTEM STOP LISTEN`) runs on and would never be heard of again.
