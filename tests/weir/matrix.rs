@@ -39,7 +39,7 @@ const DEATHS: &[(&[&str], Traffic)] = &[
     (&["written:5"], Singles),
     (&["synced:5"], Singles),
     (&["sealing"], Singles),
-    (&["sealing:2"], Large),
+    (&["sealing"], Large),
     // The loader.
     (&["piece_sent:2"], Large),
     (&["piece_sent"], Singles),
