@@ -13,6 +13,7 @@ mod project_source;
 mod projects;
 mod schema;
 mod store;
+mod stored;
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ pub use insert::{Insert, RowSource};
 pub use migrate::MigrationError;
 pub use projects::{Fingerprint, ProjectKey, ProjectKeyError};
 pub use schema::{DegradedTable, SchemaDrift};
-pub use store::{EventKey, Store, Timeouts};
+pub use store::{Store, Timeouts};
+pub use stored::EventKey;
 
 /// Where a ClickHouse is and who we are there.
 #[derive(Clone, Debug)]

@@ -1,17 +1,13 @@
 //! The client: one HTTP pool, a deadline around each call.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
 use clickhouse::query::Query;
-use clickhouse::{Client, Row, RowOwned, RowRead};
-use serde::Deserialize;
+use clickhouse::{Client, RowOwned, RowRead};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::{ClickHouseError, ClickHouseSettings};
-use crate::event::Timestamp;
 
 /// How long each kind of call may take before it is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +33,6 @@ impl Default for Timeouts {
     }
 }
 
-/// An event's identity across everything that is stored: its project and its id.
-pub type EventKey = (Uuid, Uuid);
-
-/// More projects than this are not named in a query: reading a few rows too many is cheaper.
-const PROJECTS_NAMED: usize = 200;
-
-/// More events than this are not named in a query either: reading a range is cheaper than parsing so many ids.
-const EVENTS_NAMED: usize = 500;
-
 /// A ClickHouse and our tables in it. Clones share one pool of connections, which lives on the runtime that first
 /// uses it: make all calls from one runtime.
 #[derive(Clone)]
@@ -53,14 +40,6 @@ pub struct Store {
     pub(super) client: Client,
     pub(super) database: String,
     pub(super) timeouts: Timeouts,
-}
-
-#[derive(Row, Deserialize)]
-struct StoredId {
-    #[serde(with = "clickhouse::serde::uuid")]
-    project_id: Uuid,
-    #[serde(with = "clickhouse::serde::uuid")]
-    event_id: Uuid,
 }
 
 impl Store {
@@ -107,55 +86,6 @@ impl Store {
             self.within(left, kill).await?;
             tokio::time::sleep(Duration::from_millis(50).min(left)).await;
         }
-    }
-
-    /// Which of `wanted` are stored among the events received from `first` to `last`, both included. Memory is
-    /// bounded by `wanted`, whatever the range holds.
-    pub async fn stored_event_ids(
-        &self,
-        first: Timestamp,
-        last: Timestamp,
-        wanted: &HashSet<EventKey>,
-    ) -> Result<HashSet<EventKey>, ClickHouseError> {
-        let projects: HashSet<String> = wanted.iter().map(|(project, _)| project.to_string()).collect();
-        let mut sql = "SELECT project_id, event_id FROM events \
-             WHERE received_at >= fromUnixTimestamp64Milli({first:Int64}, 'UTC') \
-             AND received_at <= fromUnixTimestamp64Milli({last:Int64}, 'UTC')"
-            .to_owned();
-        let named = projects.len() <= PROJECTS_NAMED;
-        if named {
-            sql.push_str(" AND project_id IN {projects:Array(UUID)}");
-        }
-        let events_named = wanted.len() <= EVENTS_NAMED;
-        if events_named {
-            sql.push_str(" AND event_id IN {events:Array(UUID)}");
-        }
-        let mut query = self
-            .client
-            .query_raw(&sql)
-            // On replicas: what a quorum has confirmed, not what this one happens to hold.
-            .with_setting("select_sequential_consistency", "1")
-            .param("first", first.as_millis())
-            .param("last", last.as_millis());
-        if named {
-            query = query.param("projects", projects.iter().collect::<Vec<_>>());
-        }
-        if events_named {
-            let events: Vec<String> = wanted.iter().map(|(_, event)| event.to_string()).collect();
-            query = query.param("events", events);
-        }
-        self.within(self.timeouts.statement, async {
-            let mut stored = HashSet::new();
-            let mut cursor = query.fetch::<StoredId>()?;
-            while let Some(row) = cursor.next().await? {
-                let key = (row.project_id, row.event_id);
-                if wanted.contains(&key) {
-                    stored.insert(key);
-                }
-            }
-            Ok(stored)
-        })
-        .await
     }
 
     /// The first row of an answer that has one. The answer is read to its end: the client's own `fetch_one` leaves

@@ -36,6 +36,8 @@ pub struct Segment {
     /// Found at start-up, or left behind by a failed write: it has to be [settled](Backlog::settle) before it is
     /// sent.
     pub unsettled: bool,
+    /// Log and figures have been told what of it is damaged, if anything is.
+    pub damage_told: bool,
 }
 
 impl Segment {
@@ -296,6 +298,7 @@ impl Backlog {
         self.uncount_bytes(segment.bytes.saturating_sub(end));
         segment.bytes = end.min(segment.bytes);
         segment.unsettled = false;
+        segment.damage_told = true;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::backlog::{DAMAGED, SegmentState, parse_file_name};
+use super::backlog::{DAMAGED, SegmentState, file_name, parse_file_name};
 use super::reader::SegmentReader;
 use crate::event::Timestamp;
 
@@ -41,20 +41,35 @@ pub fn look_through(folder: &Path) -> io::Result<Vec<FoundFile>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let Some(state) = state_of(&name) else { continue };
-        match look_into(&entry.path()) {
-            Ok(look) => {
-                let made_at = look.has_head.then(|| look.reader.head().created_at);
-                found.push(FoundFile { name, state, bytes: look.bytes, made_at });
-            }
-            // ClickHouse has just confirmed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
-        }
+        let look = match look_by_name(folder, &name)? {
+            // It may have been parted since it was listed.
+            None => match parse_file_name(&name) {
+                Some((number, _)) => look_by_name(folder, &file_name(number, SegmentState::Parted))?,
+                None => None,
+            },
+            look => look,
+        };
+        // Otherwise it is no segment, or ClickHouse has just confirmed it.
+        found.extend(look);
     }
     // Numbers have a fixed length.
     found.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    // One that was listed under both of its names.
+    found.dedup_by(|one, other| one.name == other.name);
     Ok(found)
+}
+
+/// `None` when it is no segment's file, or gone.
+fn look_by_name(folder: &Path, name: &str) -> io::Result<Option<FoundFile>> {
+    let Some(state) = state_of(name) else { return Ok(None) };
+    match look_into(&folder.join(name)) {
+        Ok(look) => {
+            let made_at = look.has_head.then(|| look.reader.head().created_at);
+            Ok(Some(FoundFile { name: name.to_owned(), state, bytes: look.bytes, made_at }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
+    }
 }
 
 fn state_of(name: &str) -> Option<FoundState> {

@@ -177,7 +177,7 @@ impl Journal {
         let gather = Arc::new(Gather::new(settings.max_waiting_bytes));
         let nudged = gather.clone();
         let backlog = Backlog::new(directory.clone(), Box::new(move || nudged.nudge()));
-        let next_number = recover(&*directory, &backlog)?;
+        let next_number = recover(&*directory, &backlog, clock.now())?;
         let health = Arc::new(DiskHealth::new());
         let writer = Writer {
             gather: gather.clone(),
@@ -272,7 +272,7 @@ impl Future for Appending {
 }
 
 /// Puts every segment that is left into the backlog; gives the first number that is free.
-fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
+fn recover(directory: &dyn Directory, backlog: &Backlog, now: Timestamp) -> io::Result<u64> {
     let mut last_number = 0;
     let files: BTreeMap<String, u64> = directory.list()?.into_iter().collect();
     for (name, bytes) in &files {
@@ -288,7 +288,8 @@ fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
             directory.remove(name)?;
             continue;
         }
-        let segment = Segment { number, state, bytes: *bytes, oldest: Timestamp::EPOCH, unsettled: true };
+        let segment =
+            Segment { number, state, bytes: *bytes, oldest: now, unsettled: true, damage_told: false };
         recover_segment(directory, backlog, segment)?;
     }
     let next_number = last_number.checked_add(1).ok_or_else(|| io::Error::other("no number is left"))?;
@@ -302,22 +303,42 @@ fn recover(directory: &dyn Directory, backlog: &Backlog) -> io::Result<u64> {
 
 fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Segment) -> io::Result<()> {
     let name = segment.file_name();
-    let Some(mut reader) = backlog.read(&segment)? else {
-        if segment.bytes > SegmentHead::bytes() {
-            return backlog.set_aside(&segment);
-        }
+    match first_look(backlog, &segment) {
+        Ok(Found::Records { made_at }) => segment.oldest = made_at,
+        Ok(Found::NoHead) if segment.bytes > SegmentHead::bytes() => return backlog.set_aside(&segment),
         // Torn while it was made: records come only after a durable head.
-        return directory.remove(&name);
-    };
-    segment.oldest = reader.head().created_at;
-    if let Item::End { bytes } = reader.next_item()? {
-        if bytes > 0 {
-            tracing::warn!(segment = segment.number, bytes, "removed a segment without an intact record");
-            figures().journal_bytes_dropped.increment(bytes);
+        Ok(Found::NoHead) => return directory.remove(&name),
+        Ok(Found::NoRecord { bytes }) => {
+            if bytes > 0 {
+                tracing::warn!(segment = segment.number, bytes, "removed a segment without an intact record");
+                figures().journal_bytes_dropped.increment(bytes);
+            }
+            return directory.remove(&name);
         }
-        return directory.remove(&name);
+        // It is the loader's to try again, and to park: one bad sector must not keep the collector from starting.
+        Err(error) => tracing::error!(%error, segment = segment.number, "cannot read a segment"),
     }
     backlog.count_bytes(segment.bytes);
     backlog.push(segment);
     Ok(())
+}
+
+/// What the beginning of a segment's file tells.
+enum Found {
+    NoHead,
+    /// So many bytes behind the head are no record.
+    NoRecord {
+        bytes: u64,
+    },
+    Records {
+        made_at: Timestamp,
+    },
+}
+
+fn first_look(backlog: &Backlog, segment: &Segment) -> io::Result<Found> {
+    let Some(mut reader) = backlog.read(segment)? else { return Ok(Found::NoHead) };
+    Ok(match reader.next_item()? {
+        Item::End { bytes } => Found::NoRecord { bytes },
+        Item::Record(..) | Item::Damage { .. } => Found::Records { made_at: reader.head().created_at },
+    })
 }

@@ -130,10 +130,9 @@ impl Writer {
             self.health.end_commit();
             figures().journal_sync_seconds.record(begun.elapsed());
             let answer = match result {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(failpoint::reach("synced")),
                 Err(error) => Err(self.fail(&error)),
             };
-            failpoint::reach("synced");
             for waiter in run {
                 // Whoever has gone away needs no answer.
                 let _ = waiter.answer.send(answer);
@@ -252,6 +251,7 @@ impl Writer {
             bytes: open.synced,
             oldest: open.oldest,
             unsettled: open.unsettled,
+            damage_told: false,
         };
         if open.rows > 0 {
             failpoint::reach("sealing");

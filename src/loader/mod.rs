@@ -17,6 +17,7 @@
 //! is parked: it steps aside, is shown as such, and is tried again from time to time.
 
 mod backoff;
+mod held;
 mod part;
 mod rows;
 mod send;
@@ -24,9 +25,11 @@ mod status;
 mod taken;
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -135,7 +138,11 @@ impl Loader {
     /// Loads segments until it is dropped. An INSERT cut off by that is sent again under its token by whoever opens
     /// the journal next.
     pub async fn run(self) {
-        tokio::join!(self.load_waiting(), self.retry_parked());
+        let work = async { tokio::join!(self.load_waiting(), self.retry_parked()) };
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            self.status
+                .failed("a defect has ended the loader, see its log; start the collector anew".to_owned());
+        }
     }
 
     async fn load_waiting(&self) {
@@ -167,24 +174,19 @@ impl Loader {
 
     /// Loads one segment, or parks it, whatever happens: also when a defect of ours ends the attempt, which the log
     /// tells of.
-    async fn load(&self, segment: Segment, lane: Lane) {
-        let mut attempt = JoinSet::new();
-        attempt.spawn(self.clone().attempt(segment.clone(), lane));
-        if attempt.join_next().await.is_some_and(|ended| ended.is_err()) {
+    async fn load(&self, mut segment: Segment, lane: Lane) {
+        if AssertUnwindSafe(self.attempt(&mut segment, lane)).catch_unwind().await.is_err() {
             self.status.parked(segment.number, None, "a defect of the loader, see its log".to_owned());
             self.backlog.park(segment);
         }
     }
 
-    async fn attempt(self, mut segment: Segment, lane: Lane) {
+    async fn attempt(&self, segment: &mut Segment, lane: Lane) {
         let result = match lane {
-            Lane::Waiting => self.load_patiently(&mut segment).await,
-            Lane::Parked => self.load_parked(&mut segment).await,
+            Lane::Waiting => self.load_patiently(segment).await,
+            Lane::Parked => self.load_parked(segment).await,
         };
         let Err(error) = result else {
-            if lane == Lane::Parked {
-                tracing::info!(segment = segment.number, "loaded a parked segment");
-            }
             return self.status.loaded(segment.number);
         };
         let refused_since = match error {
@@ -195,7 +197,7 @@ impl Loader {
         };
         self.status.parked(segment.number, refused_since, error.to_string());
         let number = segment.number;
-        self.backlog.park(segment);
+        self.backlog.park(segment.clone());
         match lane {
             Lane::Waiting => tracing::error!(segment = number, %error, "parked a segment"),
             Lane::Parked => {
@@ -209,7 +211,7 @@ impl Loader {
     async fn load_patiently(&self, segment: &mut Segment) -> Result<(), LoadError> {
         let mut backoff = Backoff::new(self.settings.first_pause, self.settings.longest_pause);
         let mut refusals = 0;
-        let Some(tables) = self.survey(segment, true).await? else { return Ok(()) };
+        let Some(tables) = self.survey(segment).await? else { return Ok(()) };
         loop {
             let Err(error) = self.send(segment, &tables, None).await else { return Ok(()) };
             figures().inserts_retried.increment(1);
@@ -227,7 +229,9 @@ impl Loader {
 
     async fn load_parked(&self, segment: &mut Segment) -> Result<(), LoadError> {
         let since = self.status.refused_since(segment.number);
-        let Some(tables) = self.survey(segment, false).await? else { return Ok(()) };
-        self.send(segment, &tables, since).await
+        let Some(tables) = self.survey(segment).await? else { return Ok(()) };
+        self.send(segment, &tables, since).await?;
+        tracing::info!(segment = segment.number, "loaded a parked segment");
+        Ok(())
     }
 }

@@ -1,167 +1,212 @@
 //! A segment that ClickHouse refused for the content of some row: its rows are sent in halves, and halves of halves,
 //! until the guilty ones stand alone; those go to `rejected_events`, all others to their table.
+//!
+//! A row is to blame only if its table takes other rows, and a table that took some a moment ago may have begun to
+//! refuse everything since: a constraint that somebody has added, a view that fails for every row. So before refused
+//! rows are kept as guilty, a *witness* is heard: a part of the segment that the table has taken in this search goes
+//! out again, under its own token. A table that works drops it as a repetition; one that refuses everything refuses
+//! it too, because values are checked before repetitions are looked for. Then no row is blamed, and the segment is
+//! parked.
+//!
+//! Where the table has taken nothing in this search, other segments are the witnesses: an INSERT that was begun after
+//! a row was refused. Until there is one the segment is parked.
 
-use std::collections::VecDeque;
-use std::fmt::Write as _;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::time::Instant;
 
-use bytes::Bytes;
-use uuid::Uuid;
-
-use super::rows::{CHUNK, TableRows, changed, token, token_prefix};
+use super::held::{HeldRows, pieces};
+use super::rows::{TableRows, token, token_prefix};
 use super::send::open;
 use super::{LoadError, Loader};
-use crate::clickhouse::{Class, ClickHouseError, EventKey};
-use crate::event::Timestamp;
+use crate::clickhouse::{Class, ClickHouseError};
 use crate::failpoint;
-use crate::journal::{Item, Segment};
+use crate::journal::Segment;
 use crate::metrics::figures;
-use crate::row::{Layout, RejectedRow, Table, Value};
+use crate::row::Table;
 
-/// So many parts are refused before a single row is taken; then [single rows](SAMPLED) are tried. A table that
-/// refuses everything must not be asked once for each row, or twice.
+/// So many parts are refused in a row before a witness is heard, or, where there is none, [single rows](SAMPLED) are
+/// tried. A table that refuses everything must not be asked once for each row, or twice.
 const REFUSED_IN_A_ROW: usize = 200;
 
 /// So many rows are tried alone, wherever they stand, before a table counts as one that refuses everything.
 const SAMPLED: usize = 32;
 
-/// The rows of one table of a segment, in memory.
-struct Rows {
-    layout: Layout,
-    bytes: Vec<u8>,
-    /// Where each row lies in `bytes`.
-    spans: Vec<Range<usize>>,
+/// So many guilty rows are kept at once. What is kept stays so when a search is interrupted.
+const KEPT_AT_ONCE: usize = 100;
+
+/// A search for the guilty rows of one table of a segment.
+struct Search<'a> {
+    loader: &'a Loader,
+    found: &'a TableRows,
+    rows: HeldRows,
+    /// What is still to be sent, breadth first: good rows are loaded in large pieces before the search narrows down.
+    parts: VecDeque<Range<usize>>,
+    /// Rows that were refused standing alone, with ClickHouse's code.
+    refused: Vec<(usize, u32)>,
+    /// The shortest part that the table has taken in this search.
+    witness: Option<Range<usize>>,
+    /// When an earlier search ended, with every row refused: an INSERT that was begun later bears witness too.
+    refused_since: Option<Instant>,
+    /// Parts refused since one was taken, or a witness was heard.
+    refusals: usize,
+    /// How many refusals in a row are borne without a witness before single rows are tried.
+    patience: usize,
 }
 
 impl Loader {
-    /// Sends a table's rows that are not stored yet, the guilty ones left out; then those go to `rejected_events`.
-    ///
-    /// A row is to blame only if the table takes others: of this segment, or of another one whose INSERT began after
-    /// this one was refused. Otherwise the table is, for instance by a constraint or a view that fails for every row,
-    /// and the segment is parked.
+    /// Sends a table's rows that are not stored yet, the guilty ones left out, which go to `rejected_events`.
+    /// `refused_since` is when an earlier search of them ended, with every row refused.
     pub(super) async fn send_parted(
         &self,
         segment: &Segment,
         found: &TableRows,
-        mut refused_since: Option<Instant>,
+        refused_since: Option<Instant>,
     ) -> Result<(), LoadError> {
         self.store.end_queries(&token_prefix(found.segment)).await?;
-        let rows = self.read_rows(segment, found)?;
-        // Breadth first: good rows are loaded in large pieces before the search narrows down on the guilty ones.
-        let mut parts = VecDeque::from(self.not_stored(found, &rows, 0..rows.spans.len()).await?);
-        let left: usize = parts.iter().map(ExactSizeIterator::len).sum();
-        let mut takes_others = left < rows.spans.len();
-        let patience = if refused_since.is_some() { 1 } else { REFUSED_IN_A_ROW };
-        let (mut loaded, mut refusals) = (0, 0);
-        let mut refused = Vec::new();
-        while let Some(part) = parts.pop_front() {
-            let Err(error) = self.send_part(found, &rows, part.clone()).await else {
-                loaded += part.len();
-                if !takes_others {
-                    takes_others = true;
-                    again(&mut parts, &mut refused);
-                }
-                failpoint::reach("part_loaded");
-                continue;
-            };
-            let Some(code) = error.server_code().filter(|_| error.class() == Class::Reject) else {
-                return Err(error.into());
-            };
-            refusals += 1;
-            let since = *refused_since.get_or_insert_with(Instant::now);
-            if !takes_others && self.taken.since(&found.table.name, since) {
-                takes_others = true;
-                again(&mut parts, &mut refused);
+        let rows = HeldRows::read(open(&self.backlog, segment)?, found)?;
+        let all = 0..rows.len();
+        let mut search = Search {
+            loader: self,
+            found,
+            rows,
+            parts: VecDeque::new(),
+            refused: Vec::new(),
+            witness: None,
+            refused_since,
+            refusals: 0,
+            patience: if refused_since.is_some() { 1 } else { REFUSED_IN_A_ROW },
+        };
+        search.parts = search.unsettled(all, true).await?.into();
+        search.run().await
+    }
+}
+
+impl Search<'_> {
+    async fn run(&mut self) -> Result<(), LoadError> {
+        while let Some(part) = self.parts.pop_front() {
+            match self.send(&part).await {
+                Ok(()) => self.taken(part),
+                Err(error) if error.class() == Class::Reject => self.refused(part, &error).await?,
+                Err(error) => return Err(error.into()),
             }
-            if !takes_others && refusals >= patience + SAMPLED {
-                return Err(LoadError::AllRefused { code, since });
-            }
-            // What was refused as a whole may be stored in part.
-            for left in self.not_stored(found, &rows, part.clone()).await? {
-                match part.len() {
-                    1 => refused.push((left.start, code)),
-                    _ => parts.extend(halves(left)),
-                }
-            }
-            if !takes_others && refusals == patience {
-                parts = single_out(parts, SAMPLED);
-            }
-        }
-        if let (Some((_, code)), Some(since), false) = (refused.last(), refused_since, takes_others) {
-            return Err(LoadError::AllRefused { code: *code, since });
-        }
-        // A drift that began meanwhile looks like guilty rows too.
-        if !refused.is_empty() {
-            self.check_drift(found).await?;
         }
         failpoint::reach("parted");
-        figures().rows_loaded.increment(loaded as u64);
-        // In the order of the segment, whatever way the search went: after a crash the same rows have to make the
-        // same bytes, and so the same token.
-        refused.sort_unstable();
-        self.keep_refused(found, &rows, &refused).await
+        self.keep().await
     }
 
-    fn read_rows(&self, segment: &Segment, found: &TableRows) -> Result<Rows, LoadError> {
-        let layout = Layout::parse(&found.table.header)?;
-        let mut reader = open(&self.backlog, segment)?;
-        let mut bytes = Vec::new();
-        loop {
-            match reader.next_item()? {
-                Item::Record(record, rows) if record.tag == found.table.tag => bytes.extend_from_slice(rows),
-                Item::Record(..) | Item::Damage { .. } => {}
-                Item::End { .. } => break,
+    async fn send(&self, part: &Range<usize>) -> Result<(), ClickHouseError> {
+        let (body, token) = self.rows.insert(self.found, part);
+        self.loader.insert(&self.found.table.name, &token, pieces(body)).await
+    }
+
+    fn taken(&mut self, part: Range<usize>) {
+        figures().rows_loaded.increment(part.len() as u64);
+        self.refusals = 0;
+        match &self.witness {
+            None => {
+                self.try_again();
+                self.witness = Some(part);
+            }
+            Some(shortest) if part.len() < shortest.len() => self.witness = Some(part),
+            Some(_) => {}
+        }
+        failpoint::reach("part_loaded");
+    }
+
+    /// Has rows tried again that were refused before their table was seen to take any: it may have been put right
+    /// since.
+    fn try_again(&mut self) {
+        self.parts.extend(self.refused.drain(..).map(|(row, _)| row..row + 1));
+    }
+
+    async fn refused(&mut self, part: Range<usize>, error: &ClickHouseError) -> Result<(), LoadError> {
+        let code = error.server_code().unwrap_or_default();
+        self.refusals += 1;
+        // What was refused as a whole may be stored in part.
+        for left in self.unsettled(part.clone(), false).await? {
+            match part.len() {
+                1 => self.refused.push((left.start, code)),
+                _ => self.parts.extend(halves(left)),
             }
         }
-        if crc32c::crc32c(&bytes) != found.checksum {
-            return Err(changed().into());
+        if self.witness.is_some() {
+            if self.refusals >= REFUSED_IN_A_ROW {
+                self.hear_witness(code).await?;
+            }
+            if self.refused.len() >= KEPT_AT_ONCE {
+                self.keep().await?;
+            }
+        } else if self.refusals == self.patience {
+            self.parts = single_out(std::mem::take(&mut self.parts), SAMPLED);
+        } else if self.refusals >= self.patience + SAMPLED {
+            self.hear_witness(code).await?;
         }
-        let mut spans = Vec::new();
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let start = bytes.len() - rest.len();
-            let length = layout.take_row(&mut rest)?.len();
-            spans.push(start..start + length);
-        }
-        Ok(Rows { layout, bytes, spans })
+        Ok(())
     }
 
-    async fn send_part(
-        &self,
-        found: &TableRows,
-        rows: &Rows,
-        part: Range<usize>,
-    ) -> Result<(), ClickHouseError> {
-        let mut body = found.table.header.clone();
-        let mut checksum = 0;
-        for span in &rows.spans[part.clone()] {
-            let row = &rows.bytes[span.clone()];
-            checksum = crc32c::crc32c_append(checksum, row);
-            body.extend_from_slice(row);
+    /// Fails unless the table takes rows now, or has taken others since all of these were refused.
+    async fn hear_witness(&mut self, code: u32) -> Result<(), LoadError> {
+        let heard = match &self.witness {
+            Some(part) => match self.send(part).await {
+                Ok(()) => true,
+                Err(error) if error.class() == Class::Reject => false,
+                Err(error) => return Err(error.into()),
+            },
+            None => {
+                self.refused_since.is_some_and(|since| self.loader.taken.since(&self.found.table.name, since))
+            }
+        };
+        if !heard {
+            return Err(LoadError::AllRefused { code, since: Instant::now() });
         }
-        let mut token = token(found.segment, &found.table.name, part.len() as u64, checksum);
-        if part.len() < rows.spans.len() {
-            // Among many small parts, some have the same length and checksum.
-            let _ = write!(token, "-{}", part.start);
-        }
-        self.insert(&found.table.name, &token, pieces(body)).await
+        self.refusals = 0;
+        Ok(())
     }
 
-    /// The stretches of `part` whose events are not in the table.
-    async fn not_stored(
-        &self,
-        found: &TableRows,
-        rows: &Rows,
-        part: Range<usize>,
-    ) -> Result<Vec<Range<usize>>, LoadError> {
-        let Some(keys) = rows.event_keys(part.clone())? else { return Ok(vec![part]) };
-        let (first, last) = found.received;
-        let stored = self.store.stored_event_ids(first, last, &keys.iter().copied().collect()).await?;
+    /// Notes the refused rows as guilty, once a witness has been heard, and stores their events with the reason. A
+    /// refused row of `rejected_events` itself is only counted.
+    async fn keep(&mut self) -> Result<(), LoadError> {
+        let Some((_, code)) = self.refused.last().copied() else { return Ok(()) };
+        self.hear_witness(code).await?;
+        // A drift that began meanwhile looks like guilty rows too.
+        self.loader.check_drift(self.found).await?;
+        // In the order of the segment, whatever way the search went: the same rows make the same bytes, and so the
+        // same token.
+        self.refused.sort_unstable();
+        let table = Table::RejectedEvents;
+        if self.found.table.tag == Table::Events.tag() {
+            let mut body = table.header();
+            let header = body.len();
+            for (index, code) in &self.refused {
+                self.rows.encode_refused(*index, *code, &mut body)?;
+            }
+            let checksum = crc32c::crc32c(&body[header..]);
+            let token = token(self.found.segment, table.name(), self.refused.len() as u64, checksum);
+            self.loader.insert(table.name(), &token, pieces(body)).await?;
+            failpoint::reach("refused_kept");
+        }
+        let rows = self.refused.len();
+        tracing::error!(table = self.found.table.name, rows, code, "clickhouse refused rows");
+        figures().rows_refused.increment(rows as u64);
+        self.refused.clear();
+        Ok(())
+    }
+
+    /// The stretches of `part` whose events are not in the table; nor, if `kept` counts as well, among the refused
+    /// ones that an interrupted search has kept.
+    async fn unsettled(&self, part: Range<usize>, kept: bool) -> Result<Vec<Range<usize>>, LoadError> {
+        let Some(keys) = self.rows.event_keys(part.clone())? else { return Ok(vec![part]) };
+        let (first, last) = self.found.received;
+        let wanted: HashSet<_> = keys.iter().copied().collect();
+        let mut settled = self.loader.store.stored_event_ids(first, last, &wanted).await?;
+        if kept {
+            settled.extend(self.loader.store.refused_event_ids(first, last, &wanted).await?);
+        }
         let mut left = Vec::new();
         let mut start = part.start;
         for (row, key) in part.clone().zip(&keys) {
-            if stored.contains(key) {
+            if settled.contains(key) {
                 left.extend((start < row).then_some(start..row));
                 start = row + 1;
             }
@@ -169,100 +214,11 @@ impl Loader {
         left.extend((start < part.end).then_some(start..part.end));
         Ok(left)
     }
-
-    /// Stores refused events with the reason, under a token of their own. A refused row of `rejected_events` itself
-    /// is only counted.
-    async fn keep_refused(
-        &self,
-        found: &TableRows,
-        rows: &Rows,
-        refused: &[(usize, u32)],
-    ) -> Result<(), LoadError> {
-        if refused.is_empty() {
-            return Ok(());
-        }
-        if found.table.tag == Table::Events.tag() {
-            self.keep_refused_events(found, rows, refused).await?;
-        }
-        tracing::error!(table = found.table.name, rows = refused.len(), "clickhouse refused rows");
-        figures().rows_refused.increment(refused.len() as u64);
-        Ok(())
-    }
-
-    async fn keep_refused_events(
-        &self,
-        found: &TableRows,
-        rows: &Rows,
-        refused: &[(usize, u32)],
-    ) -> Result<(), LoadError> {
-        let table = Table::RejectedEvents;
-        let mut body = table.header();
-        let header = body.len();
-        for (index, code) in refused {
-            rows.encode_refused(*index, *code, &mut body)?;
-        }
-        let checksum = crc32c::crc32c(&body[header..]);
-        let token = token(found.segment, table.name(), refused.len() as u64, checksum);
-        self.insert(table.name(), &token, pieces(body)).await?;
-        Ok(())
-    }
 }
-
-impl Rows {
-    /// What identifies these rows' events; `None` for a table without events' ids.
-    fn event_keys(&self, part: Range<usize>) -> Result<Option<Vec<EventKey>>, LoadError> {
-        let position = |name| self.layout.position(name);
-        let Some((project, event)) = position("project_id").zip(position("event_id")) else {
-            return Ok(None);
-        };
-        let mut keys = Vec::with_capacity(part.len());
-        for span in &self.spans[part] {
-            let values = self.layout.values(&self.bytes[span.clone()])?;
-            let id = |position: usize| match values[position] {
-                Value::Uuid(id) => id,
-                _ => Uuid::nil(),
-            };
-            keys.push((id(project), id(event)));
-        }
-        Ok(Some(keys))
-    }
-
-    fn encode_refused(&self, index: usize, code: u32, out: &mut Vec<u8>) -> Result<(), LoadError> {
-        let row = &self.bytes[self.spans[index].clone()];
-        let values = self.layout.values(row)?;
-        let value = |name: &str| self.layout.position(name).map(|position| values[position]);
-        let text = |name: &str| match value(name) {
-            Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes),
-            _ => "".into(),
-        };
-        RejectedRow {
-            received_at: match value("received_at") {
-                Some(Value::Moment(moment)) => moment,
-                _ => Timestamp::EPOCH,
-            },
-            project_id: match value("project_id") {
-                Some(Value::Uuid(id)) => id,
-                _ => Uuid::nil(),
-            },
-            source: &text("source"),
-            event: self.layout.to_json(row)?.as_bytes(),
-            reason: "refused_by_clickhouse",
-            message: &format!("clickhouse refused the row with code {code}; see its log for the reason"),
-        }
-        .encode(out);
-        Ok(())
-    }
-}
-
 /// The two halves of a part; less where it is too short.
 fn halves(part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let middle = part.start + part.len() / 2;
     [part.start..middle, middle..part.end].into_iter().filter(|half| !half.is_empty())
-}
-
-/// Has rows tried again that were refused before their table was seen to take any: it may have been put right since.
-fn again(parts: &mut VecDeque<Range<usize>>, refused: &mut Vec<(usize, u32)>) {
-    parts.extend(refused.drain(..).map(|(row, _)| row..row + 1));
 }
 
 /// Puts up to `count` single rows of these parts first, wherever they stand. Their distances are uneven, so that no
@@ -280,14 +236,6 @@ fn single_out(mut parts: VecDeque<Range<usize>>, count: usize) -> VecDeque<Range
     }
     chosen.extend(parts);
     chosen
-}
-
-/// A body in pieces, each of which is compressed at once.
-fn pieces(body: Vec<u8>) -> std::vec::IntoIter<Bytes> {
-    let body = Bytes::from(body);
-    let starts = (0..body.len()).step_by(CHUNK);
-    let pieces: Vec<Bytes> = starts.map(|start| body.slice(start..body.len().min(start + CHUNK))).collect();
-    pieces.into_iter()
 }
 
 #[cfg(test)]

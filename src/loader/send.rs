@@ -49,18 +49,13 @@ impl Loader {
         Ok(self.backlog.delete(segment)?)
     }
 
-    /// Reads the segment through, after settling it where that has to be done first; the first time, what is damaged
-    /// is told. `None` when there is nothing to send: the file was deleted by an attempt that could not finish, or its
+    /// Reads the segment through, after settling it where that has to be done first. `None` when there is nothing to send: the file was deleted by an attempt that could not finish, or its
     /// head is damaged and it is set aside.
-    pub(super) async fn survey(
-        &self,
-        segment: &mut Segment,
-        first: bool,
-    ) -> Result<Option<Vec<TableRows>>, LoadError> {
+    pub(super) async fn survey(&self, segment: &mut Segment) -> Result<Option<Vec<TableRows>>, LoadError> {
         let backlog = self.backlog.clone();
         let mut found = segment.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let tables = read_through(&backlog, &mut found, first);
+            let tables = read_through(&backlog, &mut found);
             (found, tables)
         });
         // What was settled is settled, also where reading failed afterwards.
@@ -96,6 +91,7 @@ impl Loader {
         if result.is_ok() {
             figures().inserts_done.increment(1);
             self.taken.note(table, begun);
+            self.status.taken(begun);
         }
         result
     }
@@ -110,7 +106,7 @@ impl Loader {
     }
 }
 
-fn read_through(backlog: &Backlog, segment: &mut Segment, first: bool) -> io::Result<Option<Vec<TableRows>>> {
+fn read_through(backlog: &Backlog, segment: &mut Segment) -> io::Result<Option<Vec<TableRows>>> {
     if !backlog.find(segment)? {
         tracing::warn!(segment = segment.number, "the file of a segment is gone");
         backlog.delete(segment)?;
@@ -120,12 +116,13 @@ fn read_through(backlog: &Backlog, segment: &mut Segment, first: bool) -> io::Re
         backlog.set_aside(segment)?;
         return Ok(None);
     };
-    let settled_now = segment.unsettled;
-    if settled_now {
+    if segment.unsettled {
         backlog.settle(segment, &mut reader)?;
         reader = open(backlog, segment)?;
     }
-    TableRows::survey(&mut reader, first && !settled_now).map(Some)
+    let tables = TableRows::survey(&mut reader, !segment.damage_told)?;
+    segment.damage_told = true;
+    Ok(Some(tables))
 }
 
 pub(super) fn open(backlog: &Backlog, segment: &Segment) -> io::Result<SegmentReader> {

@@ -61,6 +61,15 @@ impl LoaderStatus {
         self.state().parked.get(&segment)?.refused_since
     }
 
+    /// An INSERT that was begun then has been taken. Segments parked since before, because their table refused all of
+    /// them, need not wait any longer to learn which of their rows are to blame.
+    pub(super) fn taken(&self, begun: Instant) {
+        let state = self.state();
+        if state.parked.values().any(|parked| parked.refused_since.is_some_and(|since| since < begun)) {
+            self.0.retry.notify_one();
+        }
+    }
+
     /// Has the parked segments tried at once instead of after their pause; gives how many they are.
     pub fn retry_parked(&self) -> usize {
         self.0.retry.notify_one();

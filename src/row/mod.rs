@@ -32,6 +32,9 @@ pub enum Table {
     RejectedEvents = 2,
 }
 
+/// The reason of rejected events that were acknowledged and that ClickHouse then refused to store.
+pub const REFUSED_BY_CLICKHOUSE: &str = "refused_by_clickhouse";
+
 const UUID: &str = "UUID";
 const STRING: &str = "String";
 const WORD: &str = "LowCardinality(String)";

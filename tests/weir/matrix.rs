@@ -49,12 +49,12 @@ const DEATHS: &[(&[&str], Traffic)] = &[
     // A segment that is parted, each time a little further.
     (&["renamed"], Poisoned),
     (&["part_loaded"], Poisoned),
-    (&["renamed", "part_loaded", "part_loaded", "parted", "confirmed", "removed"], Poisoned),
+    (&["renamed", "part_loaded", "part_loaded", "parted", "refused_kept", "confirmed", "removed"], Poisoned),
     (&["piece_sent:3", "parted", "parted"], Poisoned),
     // Start-up: with a torn tail, a file without a head, segments in every state.
     (&["half_written:5", "cut", "cut"], Singles),
     (&["created:2", "recovered", "recovered"], Singles),
-    (&["part_loaded", "recovered", "cut", "parted"], Poisoned),
+    (&["part_loaded", "recovered", "cut", "refused_kept"], Poisoned),
 ];
 
 /// Collectors at once.

@@ -98,6 +98,51 @@ fn good_rows_of_a_parked_segment_need_no_others_once_the_table_takes_some() {
     await_ready(&collector);
 }
 
+/// As many poisoned as good ones, in runs of ten.
+fn runs_of_poison(events: usize) -> impl Iterator<Item = &'static str> {
+    (0..events).map(|index| if index / 10 % 2 == 0 { "good" } else { "poison" })
+}
+
+const CLOSE: &str = "ALTER TABLE weir.events ADD CONSTRAINT closed CHECK type = 'nothing'";
+const OPEN: &str = "ALTER TABLE weir.events DROP CONSTRAINT closed";
+
+#[test]
+fn a_table_that_closes_between_two_searches_blames_no_good_row() {
+    let server = Collector::start();
+    server.admin_sql(NO_POISON);
+    let setup = patient().without_demo().on_server(server.setup(), server.engine_port());
+    // It dies when it has stored a good part of the segment, and lives again when the table takes nothing.
+    let starting = setup.clone().env("WEIR_FAILPOINT", "part_loaded").spawn();
+    let dying = starting.await_serving();
+    send(&dying, runs_of_poison(100));
+    assert_eq!(dying.await_stopped().0.code(), None);
+    assert_ne!(server.sql(GOOD), "0\t0");
+    server.admin_sql(CLOSE);
+    let collector = setup.start();
+    await_parked(&collector, 1);
+    collector.await_log("a segment stays parked");
+    assert_eq!(server.sql("SELECT count() FROM weir.rejected_events"), "0");
+
+    server.admin_sql(OPEN);
+    collector.await_loaded();
+    assert_eq!((server.sql(GOOD), server.sql(REFUSED)), ("50\t50".into(), "50\t50".into()));
+}
+
+#[test]
+fn a_table_that_closes_during_a_search_blames_no_good_row() {
+    let collector = patient().start();
+    collector.admin_sql(NO_POISON);
+    send(&collector, runs_of_poison(600));
+    eventually("a part that is stored", || (collector.sql(GOOD) != "0\t0").then_some(()));
+    collector.admin_sql(CLOSE);
+    await_parked(&collector, 1);
+    collector.admin_sql(OPEN);
+    // A witness, in case that only guilty rows are left.
+    send(&collector, ["good"]);
+    collector.await_loaded();
+    assert_eq!((collector.sql(GOOD), collector.sql(REFUSED)), ("301\t301".into(), "300\t300".into()));
+}
+
 #[test]
 fn a_poisoned_event_alone_is_parked_until_the_table_has_taken_others() {
     let collector = patient().start();

@@ -122,7 +122,7 @@ fn contents(backlog: &Backlog) -> Vec<Vec<String>> {
 /// Reads what a directory holds as the start of a collector does, without a writer.
 fn recovered(directory: &MemoryDirectory) -> Backlog {
     let backlog = Backlog::new(Arc::new(directory.clone()), Box::new(|| {}));
-    recover(directory, &backlog).unwrap();
+    recover(directory, &backlog, JANUARY).unwrap();
     backlog
 }
 
