@@ -130,7 +130,10 @@ impl Writer {
             self.health.end_commit();
             figures().journal_sync_seconds.record(begun.elapsed());
             let answer = match result {
-                Ok(()) => Ok(failpoint::reach("synced")),
+                Ok(()) => {
+                    failpoint::reach("synced");
+                    Ok(())
+                }
                 Err(error) => Err(self.fail(&error)),
             };
             for waiter in run {
