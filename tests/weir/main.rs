@@ -21,6 +21,7 @@ mod poison;
 mod projects;
 mod readme;
 mod repeats;
+mod snippet;
 mod starting;
 mod syncs;
 mod transport;
