@@ -99,19 +99,19 @@ fn service<A: Apis>(
     pace: &Arc<Pace>,
     body_timeout: Duration,
 ) -> impl HttpService<Incoming, ResBody = LayeredBody, Error = Infallible, Future: Send> + Send {
-    let table = Arc::clone(&routes);
-    let routed = tower::service_fn(move |request| {
-        let routes = Arc::clone(&routes);
+    let shared = Arc::clone(&routes);
+    let handler = tower::service_fn(move |request| {
+        let routes = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
     });
-    let guarded = CatchPanic::custom(routed, answer_panic as fn(Box<dyn Any + Send>) -> Answer);
+    let guarded = CatchPanic::custom(handler, answer_panic as fn(Box<dyn Any + Send>) -> Answer);
     let stacks = RefCell::new((cors::layer().layer(guarded.clone()), guarded));
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(pace), body_timeout));
         // The layers wait for nothing in `poll_ready`, so it need not be asked.
         let (with_cors, without) = &mut *stacks.borrow_mut();
-        let answer = if table.is_open_to_all(&request) {
+        let answer = if routes.is_open_to_all(&request) {
             Either::Left(without.call(request))
         } else {
             Either::Right(with_cors.call(request))

@@ -216,7 +216,8 @@ fn script_and_events_move_where_the_settings_say() {
     let mut client = collector.client();
     let mut findings = Findings::default();
     let (pinned, _) = pinned(&collector);
-    findings.holds(&pinned, pinned.starts_with("/a/b.min.") && pinned.ends_with(".js"));
+    let hash = pinned.strip_prefix("/a/b.min.").and_then(|rest| rest.strip_suffix(".js"));
+    findings.check(&pinned, hash.map(str::len), Some(16));
     let event =
         r#"{"type":"a","visitorId":"v_1","projectKey":"pk_live_demo","url":"https://a.test/"}"#.as_bytes();
     for (method, path, status) in [
@@ -293,10 +294,10 @@ fn checksum(tool: &str) -> String {
 #[test]
 fn the_integrity_is_the_one_that_browsers_compute() {
     let html = printed(&["--project", "pk"], &[]);
-    let (name, digest) = attribute(&html, "integrity").split_once('-').unwrap();
-    let digest = STANDARD.decode(digest).unwrap();
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!((name, digest), ("sha384", checksum("sha384sum")));
+    let digest = checksum("sha384sum");
+    let byte = |at: usize| u8::from_str_radix(&digest[at..at + 2], 16).unwrap();
+    let digest: Vec<u8> = (0..digest.len()).step_by(2).map(byte).collect();
+    assert_eq!(attribute(&html, "integrity"), format!("sha384-{}", STANDARD.encode(digest)));
     let digest = checksum("sha256sum");
     let pinned = html.rsplit("src=").next().unwrap();
     assert!(pinned.starts_with(&format!("\"http://localhost:8080/weir.{}.js\"", &digest[..16])), "{pinned}");

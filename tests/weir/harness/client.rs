@@ -122,11 +122,13 @@ impl Client {
 
     /// Gets a path; its body, which may be no text, stands beside the answer.
     pub fn fetch(&mut self, path: &str, headers: &[(&str, &str)]) -> std::io::Result<(Answer, Vec<u8>)> {
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        let mut request = Vec::new();
+        write!(request, "GET {path} HTTP/1.1\r\nHost: {}\r\n", self.address)?;
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(request, "{name}: {value}\r\n")?;
         }
-        self.write((request + "\r\n").as_bytes())?;
+        request.extend_from_slice(b"\r\n");
+        self.write(&request)?;
         let (answer, framing) = self.read_head()?;
         let body = self.read_body(&framing)?;
         Ok((answer, body))
