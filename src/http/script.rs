@@ -47,7 +47,7 @@ pub(super) fn answer(request: &HeaderMap, lifetime: Lifetime) -> Answer {
     let mut answer = Response::new(Full::default());
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, lifetime.cache_control());
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

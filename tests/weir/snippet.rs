@@ -44,7 +44,7 @@ fn decoded(answer: &Answer, body: &[u8]) -> Vec<u8> {
 fn check_headers(findings: &mut Findings, case: &str, answer: &Answer, cache_control: &str) {
     for (name, expected) in [
         ("cache-control", Some(cache_control)),
-        ("vary", Some("accept-encoding")),
+        ("vary", Some("Accept-Encoding")),
         ("access-control-allow-origin", Some("*")),
         ("access-control-allow-credentials", None),
         ("access-control-expose-headers", None),
