@@ -30,8 +30,13 @@ struct Sender<'a> {
     size: AtomicUsize,
 }
 
-impl Sender<'_> {
+impl<'a> Sender<'a> {
     const BATCH: usize = 20;
+
+    fn new(collector: &'a Collector, size: usize) -> Self {
+        let (sent, stop, size) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(size));
+        Self { collector, sent, stop, size }
+    }
 
     fn run(&self) {
         let mut client = self.collector.client();
@@ -89,14 +94,18 @@ struct Frozen([u32; 2]);
 
 impl Frozen {
     fn stop(pids: [u32; 2]) -> Self {
-        pids.iter().for_each(|pid| signal_process(*pid, "STOP"));
+        for pid in pids {
+            signal_process(pid, "STOP");
+        }
         Self(pids)
     }
 }
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        self.0.iter().rev().for_each(|pid| signal_process(*pid, "CONT"));
+        for pid in self.0.into_iter().rev() {
+            signal_process(pid, "CONT");
+        }
     }
 }
 
@@ -156,12 +165,7 @@ fn assert_costs_disk_and_no_memory_and_drains_in_order(how: Absence, backlog: u6
     let limits = ["--segment-size", "16MiB", "--load-concurrency", "1", "--degraded-after", "3s"];
     let age = format!("{}ms", SEGMENT_AGE.as_millis());
     let collector = setup.with(&limits).with(&["--segment-age", &age]).start();
-    let sender = Sender {
-        collector: &collector,
-        sent: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-        size: AtomicUsize::new(40_000),
-    };
+    let sender = Sender::new(&collector, 40_000);
     std::thread::scope(|scope| {
         scope.spawn(|| sender.run());
         let _stop = Stop(&sender.stop);
