@@ -211,25 +211,26 @@ test('a prerendered page that nobody looks at never counts', async (scene) => {
 });
 
 test('a tab in the background counts when it is first seen', async (scene) => {
-  const behind = scene.put('/behind', {
+  scene.put('/behind', {
     options: { bots: undefined },
     head: `<script>fetch('/state/' + document.visibilityState)</script>`,
   });
   const gate = scene.site.gate('/gate');
-  const front = scene.put('/front', {
-    snippet: '',
-    body: `<a href="${behind}">Behind</a><script>
-      document.querySelector('a').dispatchEvent(new MouseEvent('click', { ctrlKey: true }));
-      fetch('/gate').then(() => close());
+  scene.put('/front', { snippet: `<script>fetch('/gate').then(() => close())</script>` });
+  // A tab that goes on to the page once another has come in front of it.
+  const start = scene.put('/start', {
+    snippet: `<script>
+      document.addEventListener('visibilitychange', () => { location.href = '/behind' });
+      open('/front');
     </script>`,
   });
-  const browser = await launchAlone(front);
+  const browser = await launchAlone(start);
   try {
     await eventually('a hidden page', () => scene.site.visited(scene.site.url('/state/hidden')).length === 1);
     await scene.rows(0);
-    // The first tab closes, and the one behind it comes to light.
+    // The tab in front closes.
     gate.open();
-    assert.deepEqual(await views(scene, 1), [' > /behind']);
+    assert.deepEqual(await views(scene, 1), ['/start > /behind']);
   } finally {
     await browser.close();
   }
