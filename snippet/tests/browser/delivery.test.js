@@ -42,7 +42,7 @@ test('events right before the page is left arrive though every request before th
   scene.put('/next', { options: SILENT });
   let answer = () => {};
   scene.wire.always = { hold: new Promise((resolve) => (answer = () => resolve(undefined))) };
-  await tab.evaluate(`weir('first'); weir('flush')`);
+  await tab.evaluate(`weir('first'); void weir('flush')`);
   await scene.wire.awaitPosts(scene.key, 1);
   await tab.evaluate(`weir('second'); location.href = '/next'`);
   await tab.waitForURL('**/next');
@@ -76,7 +76,7 @@ test('events that gather while a request is under way travel as one batch', asyn
   const tab = await scene.open('/', { options: SILENT });
   let answer = () => {};
   scene.wire.next = [{ hold: new Promise((resolve) => (answer = () => resolve(undefined))) }];
-  await tab.evaluate(`weir('first'); weir('flush')`);
+  await tab.evaluate(`weir('first'); void weir('flush')`);
   await scene.wire.awaitPosts(scene.key, 1);
   await tab.evaluate(`for (let n = 0; n < 20; n++) weir('next', { n })`);
   answer();
@@ -144,7 +144,7 @@ for (const status of [400, 401, 403, 413]) {
   test(`an event that is refused for good with ${status} does not hold up those behind it`, async (scene) => {
     const tab = await scene.open('/', { options: SILENT });
     scene.wire.next = [{ status }];
-    await tab.evaluate(`weir('refused'); weir('flush')`);
+    await tab.evaluate(`weir('refused'); void weir('flush')`);
     await scene.wire.awaitPosts(scene.key, 1);
     await tab.evaluate(`weir('next')`);
     const rows = await scene.rows(1);
