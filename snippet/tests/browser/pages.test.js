@@ -171,7 +171,7 @@ async function prerender(scene) {
   const first = scene.put('/first', { options, head: PRERENDERING, host: 'localhost' });
   const next = scene.put('/next', {
     options,
-    head: `<script>fetch('/prerendering/' + document.prerendering)</script>`,
+    head: `<script>fetch('/prerendering/' + document.prerendering); weir('called')</script>`,
     host: 'localhost',
   });
   const browser = await launchAlone(first);
@@ -191,8 +191,8 @@ test('a prerendered page counts once it is looked at, and not before', async (sc
     const [before] = await scene.rows(1);
     assert.equal(before?.url, first);
     gate.open();
-    const [, after] = await scene.rows(2);
-    assert.equal(after?.url, next);
+    const rows = await scene.rows(3);
+    assert.deepEqual(rows.filter(({ url }) => url === next).map(({ type }) => type).sort(), ['called', 'pageview']);
     assert.equal(scene.site.visited(next).length, 1, 'the page that was prerendered is the one that is shown');
   } finally {
     await browser.close();
@@ -231,6 +231,27 @@ test('a tab in the background counts when it is first seen', async (scene) => {
     // The tab in front closes.
     gate.open();
     assert.deepEqual(await views(scene, 1), ['/start > /behind']);
+  } finally {
+    await browser.close();
+  }
+});
+
+test('a page that is hidden and seen again is one pageview, and its events before, meanwhile and after arrive once', async (scene) => {
+  const gate = scene.site.gate('/gate');
+  scene.put('/front', { snippet: `<script>fetch('/gate').then(() => close())</script>` });
+  const start = scene.put('/start', {
+    options: { bots: undefined },
+    body: `<script>
+      document.addEventListener('visibilitychange', () => weir(document.hidden ? 'meanwhile' : 'after'));
+      addEventListener('load', () => { weir('before'); open('/front') });
+    </script>`,
+  });
+  const browser = await launchAlone(start);
+  try {
+    await scene.rows(3);
+    gate.open();
+    const rows = await scene.rows(4);
+    assert.deepEqual(rows.map(({ type }) => type).sort(), ['after', 'before', 'meanwhile', 'pageview']);
   } finally {
     await browser.close();
   }

@@ -14,7 +14,7 @@ export const STUB =
   '<script>window.weir=window.weir||function(){(weir.q=weir.q||[]).push([+new Date,location.href,arguments])}</script>';
 
 /** How long the wire must be quiet: longer where nothing at all is expected. */
-const QUIET = 350;
+const QUIET = 250;
 const QUIET_FOR_NOTHING = 1_200;
 
 /** @typedef {Record<string, string | boolean | undefined>} Options by name, in camel case */
@@ -136,8 +136,7 @@ export function scenes() {
     wire?.stop();
     site?.stop();
     await collector?.stop();
-    const preflights = wire?.all.filter(({ method }) => method === 'OPTIONS').length;
-    assert.equal(preflights, 0, 'a preflight costs events');
+    holdToContract(wire?.all ?? []);
   });
 
   return (sentence, body) =>
@@ -153,4 +152,29 @@ export function scenes() {
       }
       assert.deepEqual(scene.errors, [], 'a page must never see an exception of ours');
     });
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+/** How long a request may take from the page to here when the machine is busy, in milliseconds. */
+const ON_THE_WAY = 10_000;
+
+/**
+ * What every request of every test must be, whatever else it was about.
+ * @param {import('./proxy.js').Sent[]} all
+ */
+function holdToContract(all) {
+  assert.deepEqual(all.filter(({ method }) => method === 'OPTIONS'), [], 'a preflight costs events');
+  for (const { at, body, headers, path } of all.filter(({ method }) => method === 'POST')) {
+    assert.equal(path, '/api/events');
+    assert.match(headers['content-type'] ?? 'text/plain', /^text\/plain/);
+    const { source, sentAt, events } = JSON.parse(body);
+    assert.equal(source, 'snippet', body);
+    assert.ok(Math.abs(at - Date.parse(sentAt)) < ON_THE_WAY, `sent at ${sentAt}, here at ${new Date(at).toISOString()}`);
+    assert.ok(events.length > 0, body);
+    for (const { type, url, timestamp, eventId } of events) {
+      assert.ok(type.length > 0 && URL.canParse(url), body);
+      assert.match(eventId, UUID);
+      assert.ok(Date.parse(timestamp) <= Date.parse(sentAt), `${timestamp} is before ${sentAt}`);
+    }
+  }
 }
