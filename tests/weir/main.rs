@@ -8,6 +8,7 @@ mod backpressure;
 mod clickhouse;
 mod contract;
 mod crash;
+mod damage;
 mod disk;
 mod harness;
 mod journal;

@@ -115,7 +115,8 @@ impl Noted {
         let (events, filling) = match traffic {
             Singles => (1, 0),
             Large => (60, 10_000),
-            Poisoned => (20, 100),
+            // More than is kept of a refused event.
+            Poisoned => (20, 5_000),
         };
         let ids: Vec<Uuid> = (0..events).map(|_| Uuid::now_v7()).collect();
         let poison = ids.get(12);

@@ -1,0 +1,53 @@
+// When a page is viewed: once when it is first seen, again when the browser brings it back whole, and for each page
+// of a single-page app.
+
+import type { Options } from './api';
+import type { Listen } from './tracker';
+
+type Navigation = EventTarget;
+
+export const watchPages = ({ spa, replaceState }: Options, on: Listen, view: () => void) => {
+  /** What tells one page of the site from another. */
+  const page = () =>
+    location.pathname + (spa === 'path' ? '' : location.search) + (spa === 'hash' ? location.hash : '');
+  let last: string;
+  let due = true;
+
+  /** A page that is prerendered, or in a background tab, counts when somebody sees it. */
+  const look = () => {
+    if (due && !document.hidden && !(document as Document & { prerendering?: boolean }).prerendering) {
+      due = false;
+      last = page();
+      view();
+    }
+  };
+  const moved = (replaced?: boolean) => {
+    due ||= page() !== last && (!replaced || !!replaceState);
+    look();
+  };
+
+  look();
+  on(document, 'visibilitychange', look);
+  on(document, 'prerenderingchange', look);
+  on(window, 'pageshow', (event) => {
+    due ||= (event as PageTransitionEvent).persisted;
+    look();
+  });
+  if (spa === 'off') return;
+  const { navigation } = window as Window & { navigation?: Navigation };
+  if (navigation) {
+    on(navigation, 'currententrychange', (event) =>
+      moved((event as Event & { navigationType?: string }).navigationType === 'replace'),
+    );
+  } else {
+    for (const name of ['pushState', 'replaceState'] as const) {
+      const original = history[name];
+      history[name] = function (...state) {
+        original.apply(this, state);
+        moved(name === 'replaceState');
+      };
+    }
+    on(window, 'popstate', () => moved());
+    on(window, 'hashchange', () => moved());
+  }
+};
