@@ -28,7 +28,7 @@ test('a plain click on a link that leads away is one click, and the browser goes
   await tab.click('i');
   await tab.waitForURL(away);
   const { data, url } = await click(scene);
-  assert.equal(data['href'], away);
+  assert.equal(data.href, away);
   assert.equal(url, scene.site.url('/'));
   assert.equal(scene.site.visited(away).length, 1);
 });
@@ -43,7 +43,7 @@ for (const [gesture, options] of /** @type {const} */ ([
     const opened = scene.context.waitForEvent('page');
     await tab.click('a', /** @type {any} */ (options));
     await (await opened).waitForURL(away);
-    assert.equal((await click(scene)).data['href'], away);
+    assert.equal((await click(scene)).data.href, away);
     assert.equal(tab.url(), scene.site.url('/'), 'this tab stays where it is');
     assert.equal(scene.site.visited(away).length, 1);
   });
@@ -115,7 +115,10 @@ for (const [what, href] of LINKS) {
 
 test('a click on a link with the attribute download is one click, and the file comes', async (scene) => {
   scene.site.put('/report', { headers: { 'Content-Type': 'text/csv' }, body: 'a,b' });
-  const tab = await scene.open('/', { options: CLICKS, body: '<a href="/report" download="june.csv">June</a>' });
+  const tab = await scene.open('/', {
+    options: CLICKS,
+    body: '<a href="/report" download="june.csv">June</a>',
+  });
   const [download] = await Promise.all([tab.waitForEvent('download'), tab.click('a')]);
   assert.equal(download.suggestedFilename(), 'june.csv');
   assert.ok((await click(scene)).text.includes('/report'));
@@ -129,7 +132,7 @@ test('a click on a link inside an SVG is one click with its address as text', as
   });
   await tab.click('text');
   await tab.waitForURL(away);
-  assert.equal((await click(scene)).data['href'], away);
+  assert.equal((await click(scene)).data.href, away);
 });
 
 test('a click in a shadow root that stops it there is one click', async (scene) => {
@@ -147,7 +150,7 @@ test('a click in a shadow root that stops it there is one click', async (scene) 
   });
   await tab.click('#card span');
   await tab.waitForURL(away);
-  assert.equal((await click(scene)).data['href'], away);
+  assert.equal((await click(scene)).data.href, away);
 });
 
 test('data-track names the event, and data-track-* are its properties', async (scene) => {
@@ -188,9 +191,15 @@ test('a click that the page prevents stays prevented, and one that it does not i
     </script>`,
   });
   await tab.click('#kept');
-  await eventually('the first click', () => scene.site.visited(scene.site.url('/prevented/true')).length === 1);
+  await eventually(
+    'the first click',
+    () => scene.site.visited(scene.site.url('/prevented/true')).length === 1,
+  );
   await tab.click('#free');
-  await eventually('the second click', () => scene.site.visited(scene.site.url('/prevented/false')).length === 1);
+  await eventually(
+    'the second click',
+    () => scene.site.visited(scene.site.url('/prevented/false')).length === 1,
+  );
   assert.equal(scene.site.visited(away).length, 0);
   assert.equal(tab.url(), scene.site.url('/#free'));
 });

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { eventually } from './harness/eventually.js';
+import { eventually, gate } from './harness/eventually.js';
 import { STUB, scenes } from './harness/scene.js';
 
 const test = scenes();
@@ -22,7 +22,13 @@ function attempts(scene) {
   return scene.wire.posts(scene.key).map(({ body, at, headers }) => {
     const payload = JSON.parse(body);
     const events = /** @type {Record<string, any>[]} */ (payload.events ?? [payload]);
-    return { at, headers, body, sentAt: Date.parse(payload.sentAt), ids: events.map(({ eventId }) => eventId) };
+    return {
+      at,
+      headers,
+      body,
+      sentAt: Date.parse(payload.sentAt),
+      ids: events.map(({ eventId }) => eventId),
+    };
   });
 }
 
@@ -40,13 +46,13 @@ test('a click on a link that leads away arrives though the collector is slow', a
 test('events right before the page is left arrive though every request before them is still unanswered', async (scene) => {
   const tab = await scene.open('/', { options: SILENT });
   scene.put('/next', { options: SILENT });
-  let answer = () => {};
-  scene.wire.always = { hold: new Promise((resolve) => (answer = () => resolve(undefined))) };
+  const answer = gate();
+  scene.wire.always = { hold: answer.opened };
   await tab.evaluate(`weir('first'); void weir('flush')`);
   await scene.wire.awaitPosts(scene.key, 1);
   await tab.evaluate(`weir('second'); location.href = '/next'`);
   await tab.waitForURL('**/next');
-  answer();
+  answer.open();
   const rows = await scene.rows(2);
   assert.deepEqual(rows.map(({ type }) => type).sort(), ['first', 'second']);
 });
@@ -54,9 +60,15 @@ test('events right before the page is left arrive though every request before th
 test('an event right before its tab is closed arrives', async (scene) => {
   const url = scene.put('/popup', { options: SILENT });
   const opener = await scene.open('/', { snippet: '' });
-  const [popup] = await Promise.all([scene.context.waitForEvent('page'), opener.evaluate((to) => void open(to), url)]);
+  const [popup] = await Promise.all([
+    scene.context.waitForEvent('page'),
+    opener.evaluate((to) => void open(to), url),
+  ]);
   await popup.waitForLoadState();
-  await Promise.all([popup.waitForEvent('close'), popup.evaluate(`weir('last', { of: 'tab' }); window.close()`)]);
+  await Promise.all([
+    popup.waitForEvent('close'),
+    popup.evaluate(`weir('last', { of: 'tab' }); window.close()`),
+  ]);
   const rows = await scene.rows(1);
   assert.deepEqual(rows[0]?.data, { of: 'tab' });
 });
@@ -68,16 +80,13 @@ test('an event right before its tab is closed arrives', async (scene) => {
 async function leaveInTheMiddle(scene) {
   const tab = await scene.open('/', { options: SILENT });
   const away = scene.site.put('/away', {}, 'other.test');
-  let answer = () => {};
-  scene.wire.next = [{ hold: new Promise((resolve) => (answer = () => resolve(undefined))) }];
+  const answer = gate();
+  scene.wire.next = [{ hold: answer.opened }];
   await tab.evaluate(`weir('first'); void weir('flush')`);
   await scene.wire.awaitPosts(scene.key, 1);
-  await tab.evaluate((to) => {
-    /** @type {any} */ (window)['weir']('second');
-    location.href = to;
-  }, away);
+  await tab.evaluate(`weir('second'); location.href = '${away}'`);
   await tab.waitForURL(away);
-  answer();
+  answer.open();
 }
 
 test('events arrive from a page that is left for good while a request is unanswered', async (scene) => {
@@ -100,12 +109,12 @@ test('events that a beacon swallowed arrive on the next visit', async (scene) =>
 
 test('events that gather while a request is under way travel as one batch', async (scene) => {
   const tab = await scene.open('/', { options: SILENT });
-  let answer = () => {};
-  scene.wire.next = [{ hold: new Promise((resolve) => (answer = () => resolve(undefined))) }];
+  const answer = gate();
+  scene.wire.next = [{ hold: answer.opened }];
   await tab.evaluate(`weir('first'); void weir('flush')`);
   await scene.wire.awaitPosts(scene.key, 1);
   await tab.evaluate(`for (let n = 0; n < 20; n++) weir('next', { n })`);
-  answer();
+  answer.open();
   await scene.rows(21);
   const [first, second, ...others] = attempts(scene);
   assert.deepEqual([first?.ids.length, second?.ids.length, others.length], [1, 20, 0]);
@@ -113,7 +122,9 @@ test('events that gather while a request is under way travel as one batch', asyn
 });
 
 test('requests need no preflight and carry no credentials while the page is visible', async (scene) => {
-  await scene.context.addCookies([{ name: 'session', value: 'secret', url: scene.collectorUrl('collect.example.test') }]);
+  await scene.context.addCookies([
+    { name: 'session', value: 'secret', url: scene.collectorUrl('collect.example.test') },
+  ]);
   const tag = scene.tag({ ...SILENT, endpoint: `${scene.collectorUrl('collect.example.test')}/api/events` });
   // The same site as the collector, whose cookies would come along if a request let them.
   const tab = await scene.open('/', { host: 'www.example.test', snippet: STUB + tag });
@@ -123,10 +134,13 @@ test('requests need no preflight and carry no credentials while the page is visi
   assert.equal(headers.host, new URL(scene.collectorUrl('collect.example.test')).host);
   assert.match(headers['content-type'] ?? 'none', /^(text\/plain|none)/);
   assert.equal(headers.cookie, undefined);
-  assert.deepEqual(scene.wire.all.filter(({ method }) => method === 'OPTIONS'), []);
+  assert.deepEqual(
+    scene.wire.all.filter(({ method }) => method === 'OPTIONS'),
+    [],
+  );
 });
 
-/** @type {[string, import('./harness/proxy.js').Behaviour][]} */
+/** @type {[string, import('./harness/wire.js').Behaviour][]} */
 const FAILURES = [
   ['is answered 503', { status: 503 }],
   ['is answered 503 by something that knows no CORS', { status: 503, cors: false }],
@@ -227,10 +241,16 @@ test('a burst of 200 KB right before the page is left arrives whole, each event 
     location.href = '/next'`);
   await tab.waitForURL('**/next');
   const rows = await scene.rows(200);
-  const numbers = rows.map(({ data }) => Number(data['n'])).sort((a, b) => a - b);
-  assert.deepEqual(numbers, Array.from({ length: 200 }, (_, n) => n));
+  const numbers = rows.map(({ data }) => Number(data.n)).sort((a, b) => a - b);
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: 200 }, (_, n) => n),
+  );
   for (const { body } of attempts(scene)) {
-    assert.ok(Buffer.byteLength(body) < QUOTA, `a request of ${Buffer.byteLength(body)} bytes cannot outlive its page`);
+    assert.ok(
+      Buffer.byteLength(body) < QUOTA,
+      `a request of ${Buffer.byteLength(body)} bytes cannot outlive its page`,
+    );
   }
 });
 

@@ -33,10 +33,10 @@ test('a native form is one form_submit, and its fields go where they should', as
   await tab.waitForURL(thanks);
   const { url, data } = await form(scene);
   assert.equal(url, scene.site.url('/contact'));
-  assert.equal(data['elementId'], 'contact');
-  assert.equal(data['name'], 'contact-form');
-  assert.equal(data['method'], 'post');
-  assert.ok(String(data['action']).endsWith('/thanks'));
+  assert.equal(data.elementId, 'contact');
+  assert.equal(data.name, 'contact-form');
+  assert.equal(data.method, 'post');
+  assert.ok(String(data.action).endsWith('/thanks'));
   const [visit] = scene.site.visited(thanks);
   assert.equal(visit?.method, 'POST');
   assert.equal(visit?.body, 'email=jane%40mail.test&city=Lund&send=1');
@@ -44,7 +44,18 @@ test('a native form is one form_submit, and its fields go where they should', as
 
 test('a form whose inputs are named id, action, name and method is told by its own attributes', async (scene) => {
   const thanks = scene.site.put('/thanks', {});
-  const names = ['id', 'action', 'name', 'method', 'elements', 'getAttribute', 'submit', 'length', 'matches', 'closest'];
+  const names = [
+    'id',
+    'action',
+    'name',
+    'method',
+    'elements',
+    'getAttribute',
+    'submit',
+    'length',
+    'matches',
+    'closest',
+  ];
   const tab = await scene.open('/contact', {
     options: FORMS,
     body: `<form id="contact" name="contact-form" method="post" action="/thanks">
@@ -55,10 +66,10 @@ test('a form whose inputs are named id, action, name and method is told by its o
   await tab.evaluate(`document.querySelector('button').click()`);
   await tab.waitForURL(thanks);
   const { data } = await form(scene);
-  assert.equal(data['elementId'], 'contact');
-  assert.equal(data['name'], 'contact-form');
-  assert.equal(data['method'], 'post');
-  assert.ok(String(data['action']).endsWith('/thanks'));
+  assert.equal(data.elementId, 'contact');
+  assert.equal(data.name, 'contact-form');
+  assert.equal(data.method, 'post');
+  assert.ok(String(data.action).endsWith('/thanks'));
   assert.equal(scene.site.visited(thanks)[0]?.body, names.map((name) => `${name}=1`).join('&'));
 });
 
@@ -75,7 +86,7 @@ test('a form that a script sends, and whose submit event it stops at once, is on
   });
   await tab.fill('input', 'shoes');
   await tab.press('input', 'Enter');
-  assert.equal((await form(scene)).data['elementId'], 'ajax');
+  assert.equal((await form(scene)).data.elementId, 'ajax');
   assert.equal(scene.site.visited(scene.site.url('/ajax')).length, 1);
   assert.equal(tab.url(), scene.site.url('/contact'), 'the browser did not send it as well');
 });
@@ -94,7 +105,7 @@ test('a form in a shadow root is one form_submit, however often it has the focus
   await tab.focus('#card [name=a]');
   await tab.click('#card button');
   await tab.waitForURL(thanks);
-  assert.equal((await form(scene)).data['elementId'], 'inner');
+  assert.equal((await form(scene)).data.elementId, 'inner');
   assert.equal(scene.site.visited(thanks)[0]?.body, 'a=one&b=two');
 });
 
@@ -111,7 +122,7 @@ test('a form in a shadow root inside a shadow root is one form_submit', async (s
   });
   await tab.fill('[name=a]', 'one');
   await tab.press('[name=a]', 'Enter');
-  assert.equal((await form(scene)).data['elementId'], 'inner');
+  assert.equal((await form(scene)).data.elementId, 'inner');
 });
 
 test('a form that is filled in wrongly and not submitted is no form_submit', async (scene) => {
@@ -167,7 +178,9 @@ test('nothing that is typed, chosen or hidden in a form is ever on the wire', as
   await tab.fill('[contenteditable]', 'Typed-in-note');
   await tab.click('[contenteditable]');
   await tab.selectOption('select', 'Hidden-choice');
-  for (const field of await tab.locator('input:not([type=hidden]):not([type=submit]), textarea, select, button').all()) {
+  for (const field of await tab
+    .locator('input:not([type=hidden]):not([type=submit]), textarea, select, button')
+    .all()) {
     await field.click();
   }
   scene.put('/thanks');
@@ -197,5 +210,6 @@ test('a click on something that holds fields does not send what is in them', asy
   await scene.rows(1, { type: 'marker' });
   assert.ok(scene.sent().length > 1, 'clicks were sent');
   const sent = JSON.stringify(scene.sent());
-  for (const secret of ['Prefilled', 'Typed-in']) assert.ok(!sent.includes(secret), `${secret} was sent: ${sent}`);
+  for (const secret of ['Prefilled', 'Typed-in'])
+    assert.ok(!sent.includes(secret), `${secret} was sent: ${sent}`);
 });

@@ -2,9 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-
-import { snippet } from './harness/proxy.js';
 import { STUB, scenes } from './harness/scene.js';
+import { snippet } from './harness/wire.js';
 
 const test = scenes();
 
@@ -12,7 +11,9 @@ const test = scenes();
 const SILENT = { pageviews: 'false', clicks: 'false', forms: 'false' };
 
 test('under a strict content security policy with nonce and integrity everything works', async (scene) => {
-  const integrity = `sha384-${createHash('sha384').update(await snippet()).digest('base64')}`;
+  const integrity = `sha384-${createHash('sha384')
+    .update(await snippet())
+    .digest('base64')}`;
   const policy = [
     `default-src 'none'`,
     `script-src 'nonce-abc123' 'strict-dynamic'`,
@@ -36,7 +37,10 @@ test('under a strict content security policy with nonce and integrity everything
   assert.equal(clicks.length, 2);
   const violations = scene.site.visited(scene.site.url('/violation')).map(({ body }) => body);
   // The page's own icon is against the policy, as everything else is that is not named there.
-  assert.deepEqual(violations.filter((body) => !body.includes('"blocked-uri":"data"')), []);
+  assert.deepEqual(
+    violations.filter((body) => !body.includes('"blocked-uri":"data"')),
+    [],
+  );
 });
 
 test('included twice it counts a page, a click and a call once', async (scene) => {
@@ -53,15 +57,18 @@ test('included twice it counts a page, a click and a call once', async (scene) =
 test('included again later it counts nothing again', async (scene) => {
   const tab = await scene.open('/');
   await scene.rows(1);
-  await tab.evaluate(([src, key]) => {
-    const script = Object.assign(document.createElement('script'), { src });
-    script.dataset['projectKey'] = key;
-    script.dataset['bots'] = 'true';
-    return new Promise((resolve) => {
-      script.onload = resolve;
-      document.head.append(script);
-    });
-  }, /** @type {const} */ ([`${scene.collectorUrl()}/weir.js`, scene.key]));
+  await tab.evaluate(
+    ([src, key]) => {
+      const script = Object.assign(document.createElement('script'), { src });
+      script.dataset.projectKey = key;
+      script.dataset.bots = 'true';
+      return new Promise((resolve) => {
+        script.onload = resolve;
+        document.head.append(script);
+      });
+    },
+    /** @type {const} */ ([`${scene.collectorUrl()}/weir.js`, scene.key]),
+  );
   await tab.evaluate(`weir('marker')`);
   await scene.rows(2);
 });
@@ -87,7 +94,8 @@ test('two projects under names of their own get only their own calls', async (sc
     body: `<script>weir('early'); other('early-other')</script>`,
   });
   await tab.evaluate(`weir('late'); other('late-other')`);
-  const types = async (/** @type {string} */ key) => (await scene.rows(2, { key })).map(({ type }) => type).sort();
+  const types = async (/** @type {string} */ key) =>
+    (await scene.rows(2, { key })).map(({ type }) => type).sort();
   assert.deepEqual(await types(scene.key), ['early', 'late']);
   assert.deepEqual(await types(second), ['early-other', 'late-other']);
 });
@@ -133,7 +141,7 @@ test('options may be given to init', async (scene) => {
   const rows = await scene.rows(3);
   assert.deepEqual(rows.map(({ type }) => type).sort(), ['early', 'late', 'pageview']);
   for (const row of rows) {
-    assert.equal(row.data['hooked'], true);
+    assert.equal(row.data.hooked, true);
     assert.ok(row.url.includes('plan=pro') && !row.url.includes('Gone'), row.url);
   }
 });
@@ -149,13 +157,18 @@ test('beforeSend changes and drops events, and one that throws breaks nothing', 
     }</script>`,
   });
   await tab.evaluate(`weir('dropped'); weir('broken'); weir('kept')`);
-  const rows = (await scene.rows(2)).map(({ type, data }) => [type, data['changed']]);
-  assert.deepEqual(rows.sort(), [['kept', 'kept'], ['pageview', 'pageview']]);
+  const rows = (await scene.rows(2)).map(({ type, data }) => [type, data.changed]);
+  assert.deepEqual(rows.sort(), [
+    ['kept', 'kept'],
+    ['pageview', 'pageview'],
+  ]);
 });
 
 test('identify, set and visitorId are on the rows that follow', async (scene) => {
   const tab = await scene.open('/', { options: SILENT });
-  await tab.evaluate(`weir('before'); weir('identify', 'user-7'); weir('set', { tier: 'gold' }); weir('after', { n: 1 })`);
+  await tab.evaluate(
+    `weir('before'); weir('identify', 'user-7'); weir('set', { tier: 'gold' }); weir('after', { n: 1 })`,
+  );
   const visitor = await tab.evaluate(`weir('visitorId')`);
   const rows = await scene.rows(2);
   const [before, after] = ['before', 'after'].map((type) => rows.find((row) => row.type === type));
@@ -188,7 +201,9 @@ test('an event of any shape is stored as it was given, or not at all, and never 
 
 test('a page whose events nobody takes goes on undisturbed', async (scene) => {
   scene.wire.always = { status: 404 };
-  const tab = await scene.open('/', { body: '<a href="#there">There</a><form onsubmit="return false"><button>Send</button></form>' });
+  const tab = await scene.open('/', {
+    body: '<a href="#there">There</a><form onsubmit="return false"><button>Send</button></form>',
+  });
   await tab.click('a');
   await tab.click('button');
   await tab.evaluate(`weir('signup')`);

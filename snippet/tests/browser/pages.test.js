@@ -2,8 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { launchAlone } from './harness/chromium.js';
-import { eventually } from './harness/eventually.js';
+import { eventually, gate, pause } from './harness/eventually.js';
 import { STUB, scenes } from './harness/scene.js';
 
 const test = scenes();
@@ -41,7 +40,7 @@ test('a page that has loaded is one pageview with its full url and its referrer'
   const url = scene.put('/pricing?plan=pro#compare');
   const tab = await scene.open('/');
   await scene.rows(1);
-  await tab.evaluate((next) => void (location.href = next), url);
+  await scene.go(tab, url);
   const [first, second] = await scene.rows(2);
   assert.equal(first?.url, scene.site.url('/'));
   assert.equal(first?.referrer, '');
@@ -81,7 +80,9 @@ test('pushState is a pageview also where a browser has no Navigation API', async
 
 test('pushState to the same url is no pageview', async (scene) => {
   const tab = await scene.open('/a');
-  await tab.evaluate(`history.pushState({}, '', '/a'); history.pushState({}, '', '/a#there'); weir('marker')`);
+  await tab.evaluate(
+    `history.pushState({}, '', '/a'); history.pushState({}, '', '/a#there'); weir('marker')`,
+  );
   await scene.rows(1, { type: 'marker' });
   assert.deepEqual(await views(scene, 1), [' > /a']);
 });
@@ -116,7 +117,10 @@ test('another hash is a pageview if asked', async (scene) => {
 });
 
 test('another query is a pageview, unless only paths are asked for', async (scene) => {
-  for (const [spa, expected] of /** @type {const} */ ([['query', 3], ['path', 2]])) {
+  for (const [spa, expected] of /** @type {const} */ ([
+    ['query', 3],
+    ['path', 2],
+  ])) {
     const key = await scene.collector.project();
     const tab = await scene.open('/a', { options: { spa, projectKey: key } });
     await scene.rows(1, { key });
@@ -149,11 +153,14 @@ test('a page that comes back out of the back-forward cache is exactly one more p
     head: `<script>addEventListener('pageshow', (event) => event.persisted && fetch('/came-back'))</script>`,
   });
   await scene.rows(1);
-  await tab.evaluate((url) => void (location.href = url), there);
+  await scene.go(tab, there);
   await scene.rows(2);
   // The tool's own way back hangs.
   await tab.evaluate(`history.back()`).catch(() => {});
-  await eventually('a page out of the cache', () => scene.site.visited(scene.site.url('/came-back')).length === 1);
+  await eventually(
+    'a page out of the cache',
+    () => scene.site.visited(scene.site.url('/came-back')).length === 1,
+  );
   const paths = (await scene.rows(3, { type: 'pageview' })).map(({ url }) => new URL(url).pathname);
   assert.deepEqual(paths, ['/here', '/there', '/here']);
 });
@@ -167,45 +174,37 @@ const PRERENDERING = `
 async function prerender(scene) {
   // A prerendered page is one that could be trusted, which over plain HTTP is localhost alone.
   const options = { bots: undefined, localhost: 'true' };
-  const gate = scene.site.gate('/gate');
+  const activation = scene.site.gate('/gate');
   const first = scene.put('/first', { options, head: PRERENDERING, host: 'localhost' });
   const next = scene.put('/next', {
     options,
     head: `<script>fetch('/prerendering/' + document.prerendering); weir('called')</script>`,
     host: 'localhost',
   });
-  const browser = await launchAlone(first);
+  await scene.openAlone(first);
   await eventually('a prerendered page', () => {
     const pages = scene.site.visited(next);
     const rendered = scene.site.visited(new URL('/prerendering/true', next).href).length === 1;
     return rendered && pages[0]?.headers['sec-purpose']?.includes('prerender');
   });
-  return { browser, gate, first, next };
+  return { activation, first, next };
 }
 
 test('a prerendered page counts once it is looked at, and not before', async (scene) => {
-  const { browser, gate, first, next } = await prerender(scene);
-  try {
-    await scene.rows(1);
-    await scene.wire.quiet(1_000);
-    const [before] = await scene.rows(1);
-    assert.equal(before?.url, first);
-    gate.open();
-    const rows = await scene.rows(3);
-    assert.deepEqual(rows.filter(({ url }) => url === next).map(({ type }) => type).sort(), ['called', 'pageview']);
-    assert.equal(scene.site.visited(next).length, 1, 'the page that was prerendered is the one that is shown');
-  } finally {
-    await browser.close();
-  }
+  const { activation, first, next } = await prerender(scene);
+  await scene.wire.quiet(1_000);
+  const [before] = await scene.rows(1);
+  assert.equal(before?.url, first);
+  activation.open();
+  const rows = (await scene.rows(3)).filter(({ url }) => url === next);
+  assert.deepEqual(rows.map(({ type }) => type).sort(), ['called', 'pageview']);
+  assert.equal(scene.site.visited(next).length, 1, 'the page that was prerendered is the one that is shown');
 });
 
 test('a prerendered page that nobody looks at never counts', async (scene) => {
-  const { browser, first } = await prerender(scene);
-  try {
-    await scene.wire.quiet(1_200);
-  } finally {
-    await browser.close();
-  }
+  const { first } = await prerender(scene);
+  await scene.wire.quiet(1_000);
+  await scene.close();
   const rows = await scene.rows(1);
   assert.equal(rows[0]?.url, first);
 });
@@ -215,7 +214,7 @@ test('a tab in the background counts when it is first seen', async (scene) => {
     options: { bots: undefined },
     head: `<script>fetch('/state/' + document.visibilityState)</script>`,
   });
-  const gate = scene.site.gate('/gate');
+  const front = scene.site.gate('/gate');
   scene.put('/front', { snippet: `<script>fetch('/gate').then(() => close())</script>` });
   // A tab that goes on to the page once another has come in front of it.
   const start = scene.put('/start', {
@@ -224,20 +223,16 @@ test('a tab in the background counts when it is first seen', async (scene) => {
       open('/front');
     </script>`,
   });
-  const browser = await launchAlone(start);
-  try {
-    await eventually('a hidden page', () => scene.site.visited(scene.site.url('/state/hidden')).length === 1);
-    await scene.rows(0);
-    // The tab in front closes.
-    gate.open();
-    assert.deepEqual(await views(scene, 1), ['/start > /behind']);
-  } finally {
-    await browser.close();
-  }
+  await scene.openAlone(start);
+  await eventually('a hidden page', () => scene.site.visited(scene.site.url('/state/hidden')).length === 1);
+  await scene.rows(0);
+  // The tab in front closes.
+  front.open();
+  assert.deepEqual(await views(scene, 1), ['/start > /behind']);
 });
 
-test('a page that is hidden and seen again is one pageview, and its events before, meanwhile and after arrive once', async (scene) => {
-  const gate = scene.site.gate('/gate');
+test('a page that is hidden and seen again is one pageview, and its events arrive once', async (scene) => {
+  const front = scene.site.gate('/gate');
   scene.put('/front', { snippet: `<script>fetch('/gate').then(() => close())</script>` });
   const start = scene.put('/start', {
     options: { bots: undefined },
@@ -246,20 +241,16 @@ test('a page that is hidden and seen again is one pageview, and its events befor
       addEventListener('load', () => { weir('before'); open('/front') });
     </script>`,
   });
-  const browser = await launchAlone(start);
-  try {
-    await scene.rows(3);
-    gate.open();
-    const rows = await scene.rows(4);
-    assert.deepEqual(rows.map(({ type }) => type).sort(), ['after', 'before', 'meanwhile', 'pageview']);
-  } finally {
-    await browser.close();
-  }
+  await scene.openAlone(start);
+  await scene.rows(3);
+  front.open();
+  const rows = await scene.rows(4);
+  assert.deepEqual(rows.map(({ type }) => type).sort(), ['after', 'before', 'meanwhile', 'pageview']);
 });
 
 test('calls made before the script came keep their own time and url', async (scene) => {
-  let arrive = () => {};
-  scene.wire.holdScript = new Promise((resolve) => (arrive = () => resolve(undefined)));
+  const script = gate();
+  scene.wire.holdScript = script.opened;
   const url = scene.put('/start', {
     snippet: `${STUB}<script>weir('early', { n: 1 }); history.pushState({}, '', '/later'); weir('track', 'late', { n: 2 })</script>${scene.tag()}`,
   });
@@ -267,14 +258,15 @@ test('calls made before the script came keep their own time and url', async (sce
   await tab.goto(url, { waitUntil: 'commit' });
   await eventually('the page and its calls', () => tab.evaluate(`window.weir?.q?.length === 2`));
   const called = Date.now();
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
-  arrive();
+  await pause(1_500);
+  script.open();
   const rows = await scene.rows(3);
   const [early, late] = ['early', 'late'].map((type) => rows.find((row) => row.type === type));
   assert.equal(early?.url, url);
   assert.deepEqual(early?.data, { n: 1 });
   assert.equal(late?.url, scene.site.url('/later'));
   assert.deepEqual(late?.data, { n: 2 });
-  for (const row of [early, late]) assert.ok((row?.at ?? Infinity) <= called + 50, `${row?.type} has its own time`);
+  for (const row of [early, late])
+    assert.ok((row?.at ?? Infinity) <= called + 50, `${row?.type} has its own time`);
   assert.equal(rows.filter(({ type }) => type === 'pageview').length, 1);
 });

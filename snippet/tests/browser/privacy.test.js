@@ -52,7 +52,10 @@ test('a cookie on the parent domain makes one visitor of two subdomains', async 
   await scene.open('/', { options, host: 'shop.example.test' });
   await scene.open('/', { options, host: 'www.example.test' });
   const rows = await scene.rows(2);
-  assert.deepEqual(new Set(rows.map(({ url }) => new URL(url).hostname)), new Set(['shop.example.test', 'www.example.test']));
+  assert.deepEqual(
+    new Set(rows.map(({ url }) => new URL(url).hostname)),
+    new Set(['shop.example.test', 'www.example.test']),
+  );
   assert.equal(rows[0]?.visitor, rows[1]?.visitor);
   const [cookie, ...others] = await scene.context.cookies();
   assert.equal(others.length, 0);
@@ -165,7 +168,10 @@ test('localhost is counted if told so', async (scene) => {
 /** @param {Scene} scene @param {import('./harness/scene.js').Options} options */
 async function sandboxed(scene, options) {
   const inner = scene.put('/inner', { options, body: '<a href="mailto:sales@shop.test">Write</a>' });
-  const tab = await scene.open('/', { snippet: '', body: `<iframe sandbox="allow-scripts" src="${inner}"></iframe>` });
+  const tab = await scene.open('/', {
+    snippet: '',
+    body: `<iframe sandbox="allow-scripts" src="${inner}"></iframe>`,
+  });
   const frame = tab.frameLocator('iframe');
   await frame.locator('a').click();
   return tab;
@@ -189,7 +195,10 @@ const EVERY_TOUCH = `for (const name of ['localStorage', 'sessionStorage', 'inde
     get() { throw new DOMException('no', 'SecurityError') }, set() { throw new DOMException('no', 'SecurityError') } });`;
 const EVERY_WRITE = `Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError') };`;
 
-for (const [when, script] of [['at every touch', EVERY_TOUCH], ['at every write', EVERY_WRITE]]) {
+for (const [when, script] of [
+  ['at every touch', EVERY_TOUCH],
+  ['at every write', EVERY_WRITE],
+]) {
   for (const storage of ['local', 'cookie']) {
     test(`storage that throws ${when} loses no event with storage ${storage}`, async (scene) => {
       await scene.context.addInitScript(/** @type {string} */ (script));
@@ -222,12 +231,16 @@ test('secrets in a query are never on the wire: of the url, the referrer, links 
   });
   await tab.click('#out');
   await tab.evaluate(`history.pushState({}, '', '/other?${query}')`);
-  await tab.evaluate((to) => void (location.href = to), scene.site.url(`/next?${query}&size=5#token=hash123`));
+  await scene.go(tab, scene.site.url(`/next?${query}&size=5#token=hash123`));
   await tab.waitForURL('**/next?*');
-  await tab.evaluate(`document.querySelector('form').addEventListener('submit', (event) => event.preventDefault())`);
+  await tab.evaluate(
+    `document.querySelector('form').addEventListener('submit', (event) => event.preventDefault())`,
+  );
   await tab.click('button');
   await scene.rows(1, { type: 'form_submit' });
-  const sent = JSON.stringify(scene.wire.posts(scene.key).map(({ path, headers, body }) => [path, headers, body]));
+  const sent = JSON.stringify(
+    scene.wire.posts(scene.key).map(({ path, headers, body }) => [path, headers, body]),
+  );
   assert.ok(sent.includes('plan=pro') && sent.includes('size=5'), 'what is no secret is kept');
   for (const value of [...VALUES, 'jane.doe@mail.test', 'john.roe%40mail.test', 'hash123']) {
     assert.ok(!sent.includes(value), `${value} was sent`);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
-const EXECUTABLE = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
+const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const FLAGS = [
   '--no-sandbox',
   '--disable-background-networking',
@@ -34,17 +34,20 @@ export function launch() {
  */
 export async function launchAlone(url) {
   const profile = await mkdtemp(join(tmpdir(), 'weir-chromium-'));
-  const flags = [...FLAGS, '--headless=new', '--disable-gpu', '--disable-popup-blocking', `--user-data-dir=${profile}`];
-  // A group of its own: the process that is started here need not be the one that is Chromium.
-  const child = spawn(EXECUTABLE, [...flags, url], { stdio: 'ignore', detached: true });
+  const alone = ['--headless=new', '--disable-gpu', '--disable-popup-blocking', `--user-data-dir=${profile}`];
+  const child = spawn(EXECUTABLE, [...FLAGS, ...alone, url], { stdio: 'ignore' });
+  const kill = () => void child.kill('SIGKILL');
+  process.once('exit', kill);
   await once(child, 'spawn');
   return {
     async close() {
-      if (child.exitCode === null && child.pid !== undefined) {
-        process.kill(-child.pid, 'SIGKILL');
+      process.off('exit', kill);
+      if (child.exitCode === null) {
+        kill();
         await once(child, 'exit');
       }
-      await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      // Processes of its own may still be writing their last.
+      await rm(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     },
   };
 }

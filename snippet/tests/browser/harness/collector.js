@@ -14,7 +14,7 @@ import { promisify } from 'node:util';
 import { eventually } from './eventually.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
-const BINARY = process.env['WEIR_BINARY'] ?? join(ROOT, 'target/debug/weir');
+const BINARY = process.env.WEIR_BINARY ?? join(ROOT, 'target/debug/weir');
 
 /**
  * An event as ClickHouse has it.
@@ -67,8 +67,13 @@ export class Collector {
     this.#child = child;
     this.#data = data;
     this.#store = store;
-    child.on('error', (error) => (this.#log += `${BINARY}: ${error.message}\n`));
-    child.stderr?.setEncoding('utf8').on('data', (text) => (this.#log += text));
+    process.once('exit', () => child.kill('SIGKILL'));
+    child.on('error', (error) => {
+      this.#log += `${BINARY}: ${error.message}\n`;
+    });
+    child.stderr?.setEncoding('utf8').on('data', (text) => {
+      this.#log += text;
+    });
   }
 
   async #serving() {
@@ -82,7 +87,11 @@ export class Collector {
     );
     this.origin = `http://${JSON.parse(line).listen}`;
     // The tables are made beside the serving.
-    await eventually('the tables', () => this.sql('SELECT 1 FROM weir.events LIMIT 0').catch(() => false), 60_000);
+    await eventually(
+      'the tables',
+      () => this.sql('SELECT 1 FROM weir.events LIMIT 0').catch(() => false),
+      60_000,
+    );
   }
 
   /** Makes a project, and gives its public key. */
@@ -103,10 +112,16 @@ export class Collector {
    */
   async sql(query) {
     const port = this.#store[3];
-    const answer = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST', body: `${query} FORMAT JSONEachRow` });
+    const answer = await fetch(`http://127.0.0.1:${port}/`, {
+      method: 'POST',
+      body: `${query} FORMAT JSONEachRow`,
+    });
     const text = await answer.text();
     if (!answer.ok) throw new Error(`${query}: ${text}`);
-    return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+    return text
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
   }
 
   /**
@@ -122,7 +137,7 @@ export class Collector {
        WHERE project_id IN (SELECT project_id FROM weir.project_keys WHERE key = '${key}') AND type != '${LAST}'
        ORDER BY timestamp, event_id`,
     );
-    return rows.map((row) => /** @type {Row} */ ({ ...row, data: JSON.parse(row['data']), at: Number(row['at']) }));
+    return rows.map((row) => /** @type {Row} */ ({ ...row, data: JSON.parse(row.data), at: Number(row.at) }));
   }
 
   /**
@@ -136,7 +151,7 @@ export class Collector {
     assert.equal(answer.status, 200, await answer.text());
     await eventually('the last row', async () => {
       const [found] = await this.sql(`SELECT count() AS n FROM weir.events WHERE event_id = '${id}'`);
-      return Number(found?.['n']) > 0;
+      return Number(found?.n) > 0;
     });
   }
 

@@ -23,3 +23,13 @@ export async function eventually(what, ask, patience = PATIENCE) {
     await pause(40);
   }
 }
+
+/** Something that waits until it is let through. */
+export function gate() {
+  /** @type {(value?: unknown) => void} */
+  let open = () => {};
+  const opened = new Promise((resolve) => {
+    open = resolve;
+  });
+  return { opened, open: () => open() };
+}

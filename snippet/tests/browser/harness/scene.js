@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { launch } from './chromium.js';
+import { launch, launchAlone } from './chromium.js';
 import { Collector } from './collector.js';
 import { eventually } from './eventually.js';
-import { Proxy } from './proxy.js';
 import { Site } from './site.js';
+import { Wire } from './wire.js';
 
 /** The line of the documentation, as it is. */
 export const STUB =
@@ -23,10 +23,12 @@ const QUIET_FOR_NOTHING = 1_200;
 export class Scene {
   /** @type {string[]} what went wrong in pages, as a page would see it */
   errors = [];
+  /** @type {{ close(): Promise<void> }[]} */
+  #alone = [];
 
   /**
    * @param {Collector} collector
-   * @param {Proxy} wire
+   * @param {Wire} wire
    * @param {Site} site
    * @param {import('playwright-core').Browser} browser
    * @param {import('playwright-core').BrowserContext} context
@@ -61,7 +63,9 @@ export class Scene {
   tag(options = {}, attributes = '') {
     const all = { projectKey: this.key, bots: 'true', ...options };
     const given = Object.entries(all).filter(([, value]) => value !== undefined);
-    const data = given.map(([name, value]) => `data-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}="${value}"`);
+    const data = given.map(
+      ([name, value]) => `data-${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}="${value}"`,
+    );
     return `<script async src="${this.collectorUrl()}/weir.js" ${data.join(' ')} ${attributes}></script>`;
   }
 
@@ -86,6 +90,31 @@ export class Scene {
     return tab;
   }
 
+  /**
+   * Opens a URL in a browser that nobody leads, for as long as the test lasts.
+   * @param {string} url
+   */
+  async openAlone(url) {
+    this.#alone.push(await launchAlone(url));
+  }
+
+  async close() {
+    await this.context.close();
+    await Promise.all(this.#alone.map((browser) => browser.close()));
+    this.#alone = [];
+  }
+
+  /**
+   * Has the page itself go somewhere, as a script of its own would.
+   * @param {import('playwright-core').Page} tab
+   * @param {string} url
+   */
+  async go(tab, url) {
+    await tab.evaluate((to) => {
+      location.href = to;
+    }, url);
+  }
+
   /** Events as they were sent, copies included. @param {string} [key] */
   sent(key = this.key) {
     return this.wire.posts(key).flatMap(({ body }) => {
@@ -100,7 +129,8 @@ export class Scene {
    * @param {{ type?: string, key?: string }} [which] default: every type, of the test's own project
    */
   async rows(count, { type, key = this.key } = {}) {
-    const find = async () => (await this.collector.events(key)).filter((row) => type === undefined || row.type === type);
+    const find = async () =>
+      (await this.collector.events(key)).filter((row) => type === undefined || row.type === type);
     // What came instead is the better message.
     await eventually(`${count} rows`, async () => (await find()).length >= count).catch(() => {});
     await this.wire.quiet(count === 0 ? QUIET_FOR_NOTHING : QUIET);
@@ -119,7 +149,7 @@ export class Scene {
 export function scenes() {
   /** @type {Collector} */
   let collector;
-  /** @type {Proxy} */
+  /** @type {Wire} */
   let wire;
   /** @type {Site} */
   let site;
@@ -128,7 +158,11 @@ export function scenes() {
 
   before(async () => {
     collector = await Collector.start();
-    [wire, site, browser] = await Promise.all([new Proxy(collector.origin).start(), new Site().start(), launch()]);
+    [wire, site, browser] = await Promise.all([
+      new Wire(collector.origin).start(),
+      new Site().start(),
+      launch(),
+    ]);
   });
 
   after(async () => {
@@ -148,7 +182,7 @@ export function scenes() {
       try {
         await body(scene);
       } finally {
-        await context.close();
+        await scene.close();
       }
       assert.deepEqual(scene.errors, [], 'a page must never see an exception of ours');
     });
@@ -160,16 +194,23 @@ const ON_THE_WAY = 10_000;
 
 /**
  * What every request of every test must be, whatever else it was about.
- * @param {import('./proxy.js').Sent[]} all
+ * @param {import('./wire.js').Sent[]} all
  */
 function holdToContract(all) {
-  assert.deepEqual(all.filter(({ method }) => method === 'OPTIONS'), [], 'a preflight costs events');
+  assert.deepEqual(
+    all.filter(({ method }) => method === 'OPTIONS'),
+    [],
+    'a preflight costs events',
+  );
   for (const { at, body, headers, path } of all.filter(({ method }) => method === 'POST')) {
     assert.equal(path, '/api/events');
     assert.match(headers['content-type'] ?? 'text/plain', /^text\/plain/);
     const { source, sentAt, events } = JSON.parse(body);
     assert.equal(source, 'snippet', body);
-    assert.ok(Math.abs(at - Date.parse(sentAt)) < ON_THE_WAY, `sent at ${sentAt}, here at ${new Date(at).toISOString()}`);
+    assert.ok(
+      Math.abs(at - Date.parse(sentAt)) < ON_THE_WAY,
+      `sent at ${sentAt}, here at ${new Date(at).toISOString()}`,
+    );
     assert.ok(events.length > 0, body);
     for (const { type, url, timestamp, eventId } of events) {
       assert.ok(type.length > 0 && URL.canParse(url), body);

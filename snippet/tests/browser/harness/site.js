@@ -3,6 +3,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 
+import { gate } from './eventually.js';
+
 /**
  * @typedef {object} Page
  * @property {string} [body] HTML
@@ -67,9 +69,8 @@ export class Site {
    * @param {string} path
    */
   gate(path) {
-    /** @type {() => void} */
-    let open = () => {};
-    this.#gates.set(path, new Promise((resolve) => (open = () => resolve(undefined))));
+    const { opened, open } = gate();
+    this.#gates.set(path, opened);
     return { open };
   }
 

@@ -2,12 +2,12 @@
 
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { Agent, createServer, request as ask } from 'node:http';
+import { Agent, request as ask, createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 
 import { eventually, pause } from './eventually.js';
 
-const SNIPPET = process.env['WEIR_SNIPPET'] ?? fileURLToPath(new URL('../../../dist/weir.js', import.meta.url));
+const SNIPPET = process.env.WEIR_SNIPPET ?? fileURLToPath(new URL('../../../dist/weir.js', import.meta.url));
 
 /**
  * What becomes of a request: the fields are taken in this order, and `{}` is passed on and answered.
@@ -29,7 +29,7 @@ const SNIPPET = process.env['WEIR_SNIPPET'] ?? fileURLToPath(new URL('../../../d
  * @property {string} body
  */
 
-export class Proxy {
+export class Wire {
   /** @type {Sent[]} everything since the beginning of the suite */
   all = [];
   /** @type {Behaviour[]} for the next posts, one each */
@@ -131,7 +131,11 @@ export class Proxy {
   async #script(response) {
     await this.holdScript;
     // As the collector serves it: a page with `crossorigin`, which an integrity needs, may read it.
-    const headers = { 'Content-Type': 'text/javascript', 'Access-Control-Allow-Origin': '*', 'Cache-Control': 'no-cache' };
+    const headers = {
+      'Content-Type': 'text/javascript',
+      'Access-Control-Allow-Origin': '*',
+      'Cache-Control': 'no-cache',
+    };
     response.writeHead(200, headers).end(await snippet());
   }
 
@@ -150,7 +154,9 @@ export class Proxy {
       const cors = { 'Access-Control-Allow-Origin': origin, 'Access-Control-Allow-Credentials': 'true' };
       const exposed = { 'Access-Control-Expose-Headers': 'Retry-After' };
       const readable = behaviour.cors === false ? {} : { ...cors, ...exposed };
-      response.writeHead(behaviour.status, { ...readable, ...behaviour.headers }).end('{"error":{"code":"test"}}');
+      response
+        .writeHead(behaviour.status, { ...readable, ...behaviour.headers })
+        .end('{"error":{"code":"test"}}');
     } else {
       await this.#forward(sent, body, response, behaviour);
     }
@@ -172,7 +178,8 @@ export class Proxy {
       return;
     }
     await pause(behaviour.delay ?? 0);
-    const unreadable = (/** @type {string} */ name) => behaviour.cors === false && name.startsWith('access-control-');
+    const unreadable = (/** @type {string} */ name) =>
+      behaviour.cors === false && name.startsWith('access-control-');
     const kept = Object.entries(answer.headers).filter(([name]) => !unreadable(name));
     response.writeHead(answer.statusCode ?? 500, Object.fromEntries(kept)).end(text);
   }
