@@ -77,12 +77,13 @@ test('two projects on one page each get its page and its clicks', async (scene) 
   const second = await scene.collector.project();
   const tab = await scene.open('/', {
     snippet: STUB + scene.tag() + scene.tag({ projectKey: second }),
-    body: '<a href="mailto:sales@shop.test">Write</a>',
+    body: `<a href="mailto:sales@shop.test">Write</a><script>weir('early')</script>`,
   });
   await tab.click('a');
+  await tab.evaluate(`weir('late')`);
   for (const key of [scene.key, second]) {
-    const rows = await scene.rows(2, { key });
-    assert.deepEqual(rows.map(({ type }) => type).sort(), ['click', 'pageview']);
+    const rows = await scene.rows(4, { key });
+    assert.deepEqual(rows.map(({ type }) => type).sort(), ['click', 'early', 'late', 'pageview']);
   }
 });
 
@@ -144,6 +145,20 @@ test('options may be given to init', async (scene) => {
     assert.equal(row.data.hooked, true);
     assert.ok(row.url.includes('plan=pro') && !row.url.includes('Gone'), row.url);
   }
+});
+
+test('calls wait for an init that comes long after the script', async (scene) => {
+  const snippet = `${STUB}<script async src="${scene.collectorUrl()}/weir.js"></script>`;
+  const tab = await scene.open('/a', { snippet });
+  await tab.evaluate(`weir('waiting', { n: 1 }); history.pushState({}, '', '/b')`);
+  await tab.evaluate((key) => {
+    /** @type {any} */ (window).weir('init', { projectKey: key, bots: true });
+  }, scene.key);
+  await tab.evaluate(`weir('init', { projectKey: '${scene.key}', bots: true })`);
+  const rows = await scene.rows(2);
+  const waiting = rows.find(({ type }) => type === 'waiting');
+  assert.equal(waiting?.url, scene.site.url('/a'));
+  assert.deepEqual(waiting?.data, { n: 1 });
 });
 
 test('beforeSend changes and drops events, and one that throws breaks nothing', async (scene) => {
