@@ -1,4 +1,8 @@
 // What a test has at hand: a project, a browser with nothing in it, and the way to the rows.
+//
+// Everything is real: pages in Chromium send to a collector with its engine, and what is asserted on is the rows, or
+// what came to the proxy between them; never what a page believes. `WEIR_BINARY` is another collector than
+// target/debug/weir, `WEIR_SNIPPET` another script than dist/weir.js, `CHROMIUM` another browser than Debian's.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
