@@ -71,7 +71,8 @@ fn what_is_stored_twice_is_counted_twice() {
     for copy in 0..8 {
         collector.admin_sql(&format!(
             "INSERT INTO weir.events (project_id, type, event_id, received_at) \
-             SETTINGS insert_deduplication_token = '{copy}' VALUES (1, 'copied', 2, now64(3))"
+             SETTINGS insert_deduplication_token = '{copy}' VALUES ('00000000-0000-0000-0000-000000000001', 'copied', \
+             '00000000-0000-0000-0000-000000000002', '2026-11-22 00:00:00')"
         ));
     }
     collector.admin_sql("OPTIMIZE TABLE weir.events");

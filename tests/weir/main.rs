@@ -22,6 +22,7 @@ mod poison;
 mod projects;
 mod readme;
 mod repeats;
+mod snippet;
 mod starting;
 mod syncs;
 mod transport;
