@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { STUB, scenes } from './harness/scene.js';
-import { snippet } from './harness/wire.js';
 
 const test = scenes();
 
@@ -12,7 +11,7 @@ const SILENT = { pageviews: 'false', clicks: 'false', forms: 'false' };
 
 test('under a strict content security policy with nonce and integrity everything works', async (scene) => {
   const integrity = `sha384-${createHash('sha384')
-    .update(await snippet())
+    .update(await scene.wire.script())
     .digest('base64')}`;
   const policy = [
     `default-src 'none'`,

@@ -2,7 +2,7 @@
 //
 // Everything is real: pages in Chromium send to a collector with its engine, and what is asserted on is the rows, or
 // what came to the proxy between them; never what a page believes. `WEIR_BINARY` is another collector than
-// target/debug/weir, `WEIR_SNIPPET` another script than dist/weir.js, `CHROMIUM` another browser than Debian's.
+// target/debug/weir, `WEIR_SNIPPET` another script than the collector's own, `CHROMIUM` another browser than Debian's.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -167,6 +167,7 @@ export function scenes() {
       new Site().start(),
       launch(),
     ]);
+    await wire.script();
   });
 
   after(async () => {

@@ -1,5 +1,6 @@
 // What stands between the browser and the collector: it writes everything down, and misbehaves on demand.
 
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { Agent, request as ask, createServer } from 'node:http';
@@ -7,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 import { eventually, pause } from './eventually.js';
 
-const SNIPPET = process.env.WEIR_SNIPPET ?? fileURLToPath(new URL('../../../dist/weir.js', import.meta.url));
+const BUILT = fileURLToPath(new URL('../../../dist/weir.js', import.meta.url));
 
 /**
  * What becomes of a request: the fields are taken in this order, and `{}` is passed on and answered.
@@ -42,6 +43,7 @@ export class Wire {
   #server = createServer((request, response) => void this.#answer(request, response));
   #agent = new Agent({ keepAlive: true });
   #collector;
+  #other = process.env.WEIR_SNIPPET;
   #open = 0;
   #last = 0;
 
@@ -97,6 +99,16 @@ export class Wire {
     await eventually('quiet', () => this.#open === 0 && Date.now() - this.#last >= milliseconds, 30_000);
   }
 
+  /** The script that pages get: the collector's own, which is the one that was built, unless the environment has another. */
+  async script() {
+    const built = await readFile(this.#other ?? BUILT);
+    if (this.#other !== undefined) return built;
+    const answer = await fetch(new URL('/weir.js', this.#collector));
+    const served = Buffer.from(await answer.arrayBuffer());
+    assert.ok(served.equals(built), 'the collector serves another script than dist/weir.js: build it anew');
+    return served;
+  }
+
   stop() {
     this.#agent.destroy();
     this.#server.closeAllConnections();
@@ -115,8 +127,12 @@ export class Wire {
       const { method = '', url: path = '', headers } = request;
       const sent = { at: Date.now(), method, path, headers, body: body.toString() };
       this.all.push(sent);
-      if (method === 'GET' && path.startsWith('/weir.js')) await this.#script(response);
-      else if (method === 'POST') await this.#post(sent, body, response);
+      if (path === '/weir.js') await this.holdScript;
+      if (path === '/weir.js' && this.#other !== undefined) {
+        // As the collector answers: a page with `crossorigin`, which an integrity needs, may read it.
+        const readable = { 'Content-Type': 'text/javascript', 'Access-Control-Allow-Origin': '*' };
+        response.writeHead(200, readable).end(await readFile(this.#other));
+      } else if (method === 'POST') await this.#post(sent, body, response);
       else await this.#forward(sent, body, response, {});
     } catch {
       // The browser or the collector has gone away.
@@ -125,18 +141,6 @@ export class Wire {
       this.#open -= 1;
       this.#last = Date.now();
     }
-  }
-
-  /** @param {import('node:http').ServerResponse} response */
-  async #script(response) {
-    await this.holdScript;
-    // As the collector serves it: a page with `crossorigin`, which an integrity needs, may read it.
-    const headers = {
-      'Content-Type': 'text/javascript',
-      'Access-Control-Allow-Origin': '*',
-      'Cache-Control': 'no-cache',
-    };
-    response.writeHead(200, headers).end(await snippet());
   }
 
   /**
@@ -184,6 +188,3 @@ export class Wire {
     response.writeHead(answer.statusCode ?? 500, Object.fromEntries(kept)).end(text);
   }
 }
-
-/** The script as it is built. */
-export const snippet = () => readFile(SNIPPET);
