@@ -5,6 +5,9 @@
 //! tables sync it) and is not repeated by the same token; an error says by ClickHouse's own number whether the rows
 //! are at fault. Passwords are never shown.
 
+mod block;
+mod confirm;
+mod connection;
 mod engine;
 mod error;
 mod insert;
