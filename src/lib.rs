@@ -27,10 +27,10 @@
 //!
 //! # The rest
 //!
-//! [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is the
+//! [`snippet`] is the script that pages include, which [`http`] serves; [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is the
 //! command line. A module uses only what stands above it in this list, which a test holds: `failpoint`, [`retry`],
 //! [`event`], [`clock`], [`metrics`], [`row`], [`payload`], [`project`], [`enrich`], [`recent`], [`journal`], [`clickhouse`],
-//! [`loader`], [`http`], [`config`], `readiness`, [`collector`], [`command`].
+//! [`loader`], [`snippet`], [`http`], [`config`], `readiness`, [`collector`], [`command`].
 
 pub mod clickhouse;
 pub mod clock;
@@ -50,3 +50,4 @@ mod readiness;
 pub mod recent;
 pub mod retry;
 pub mod row;
+pub mod snippet;

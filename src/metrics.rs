@@ -85,8 +85,8 @@ pub struct Requests {
 }
 
 impl Requests {
-    const STATUSES: [u16; 17] =
-        [200, 201, 204, 207, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 502, 503];
+    const STATUSES: [u16; 18] =
+        [200, 201, 204, 207, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 431, 500, 502, 503];
 
     fn register() -> Self {
         const NAME: &str = "weir_requests_total";

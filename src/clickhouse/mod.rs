@@ -5,6 +5,7 @@
 //! tables sync it) and is not repeated by the same token; an error says by ClickHouse's own number whether the rows
 //! are at fault. Passwords are never shown.
 
+mod altered;
 mod block;
 mod confirm;
 mod connection;
@@ -20,6 +21,7 @@ mod stored;
 
 use std::fmt;
 
+pub use altered::ServerTime;
 pub use engine::{CHILD_COMMAND, Engine, EngineError, EngineSettings, run_child};
 pub use error::{Class, ClickHouseError};
 pub use insert::{Insert, RowSource};

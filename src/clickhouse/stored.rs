@@ -21,7 +21,8 @@ const EVENTS_NAMED: usize = 500;
 
 const STORED: &str = "SELECT project_id, event_id FROM events WHERE true";
 
-/// The row's JSON may be cut, but not before its event id; and no value before it holds a quote that is not escaped.
+/// The row's JSON may be cut, but not before its event id, which is its fourth member: those before it are short. And
+/// no value before it holds a quote that is not escaped.
 const REFUSED: &str = "SELECT project_id, \
      toUUIDOrZero(extract(event, '\"event_id\":\"([0-9a-f-]{36})\"')) AS event_id \
      FROM rejected_events WHERE reason = {reason:String}";

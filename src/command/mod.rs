@@ -1,4 +1,4 @@
-//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir journal …`. Alone, `weir` serves.
+//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir snippet`, `weir journal …`. Alone, `weir` serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
@@ -7,6 +7,7 @@ mod journal;
 mod process;
 mod project;
 mod serve;
+mod snippet;
 mod store;
 
 use std::ffi::OsString;
@@ -47,6 +48,11 @@ enum Command {
         #[command(subcommand)]
         command: project::Command,
     },
+    /// Print the tag that includes the script in a page
+    Snippet {
+        #[command(flatten)]
+        snippet: snippet::SnippetArgs,
+    },
     /// Look into the journal, and have parked segments tried again
     Journal {
         #[command(subcommand)]
@@ -78,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Serve { settings, log } => serve::run(&settings, &log),
         Command::Migrate { store } => block_on(migrate(&store)),
         Command::Project { command } => block_on(project::run(command)),
+        Command::Snippet { snippet } => snippet::run(&snippet),
         Command::Journal { command } => block_on(journal::run(command)),
         Command::EngineChild { arguments } => return run_child(arguments.into_iter()),
     };

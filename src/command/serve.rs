@@ -13,6 +13,7 @@ use crate::clickhouse::{ProjectKeyError, Store};
 use crate::collector::{Collector, Serving};
 use crate::config::{CollectorSettings, ConfigError, LogArgs, LogFormat, ServeArgs, StoreSettings};
 use crate::metrics;
+use crate::snippet::script;
 
 /// Threads for everything behind the journal: calls of ClickHouse, the engine's supervision, operations.
 const BACKGROUND_THREADS: usize = 2;
@@ -43,6 +44,9 @@ pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
             }
         };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %listen, %operations, "serving");
+        let (script, path) = (script(), &settings.listener.paths.script);
+        let (pinned, integrity) = (script.pinned_path(path), &script.integrity);
+        tracing::info!(path, pinned, integrity, "pages may include the script");
         if args.demo {
             tokio::select! {
                 made = prepare_demo(serving.store()) => {
@@ -116,9 +120,9 @@ fn print_next_steps(serving: &Serving, settings: &CollectorSettings) {
     };
     println!(
         r#"
-Weir takes events on http://{listen}/api/events. Send one:
+Weir takes events on http://{listen}{events}. Send one:
 
-  curl http://{listen}/api/events -d '{{"type":"pageview","visitorId":"v_1","projectKey":"{DEMO_KEY}","url":"https://example.com/pricing"}}'
+  curl http://{listen}{events} -d '{{"type":"pageview","visitorId":"v_1","projectKey":"{DEMO_KEY}","url":"https://example.com/pricing"}}'
 
 Two seconds later it is a row. SQL is answered on {sql}:
 
@@ -126,6 +130,7 @@ Two seconds later it is a row. SQL is answered on {sql}:
 
 Ctrl-C stops the collector and its engine; everything is kept in {data}.
 "#,
+        events = settings.listener.paths.events,
         data = settings.data_dir.display(),
     );
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::paths::PathArgs;
 use super::values::{parse_database, parse_duration, parse_size};
 use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
@@ -121,6 +122,8 @@ pub(super) struct NetworkArgs {
 
     #[command(flatten)]
     pub(super) operations: OperationsArgs,
+    #[command(flatten)]
+    pub(super) paths: PathArgs,
 
     /// Threads that serve the public listener [default: one for each core]
     #[arg(

@@ -5,6 +5,7 @@
 
 mod flags;
 mod log;
+mod paths;
 mod values;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use thiserror::Error;
 pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
 use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
 pub use self::log::{LogArgs, LogFormat};
+pub use self::paths::PathArgs;
 use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
 use crate::enrich::{AddressMode, TrustedProxies};
 use crate::event::PayloadLimits;
@@ -146,7 +148,7 @@ impl ServeArgs {
             data_dir: self.store.data.data_dir.clone(),
             store: self.store.store()?,
             migrate: !self.no_migrate,
-            listener: self.listener(),
+            listener: self.listener()?,
             operations: network.operations.ops_listen,
             payload: limits.payload(),
             trusted_proxies,
@@ -165,11 +167,12 @@ impl ServeArgs {
         })
     }
 
-    fn listener(&self) -> ListenerSettings {
+    fn listener(&self) -> Result<ListenerSettings, ConfigError> {
         let network = &self.network;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        ListenerSettings {
+        Ok(ListenerSettings {
             address: network.listen,
+            paths: network.paths.paths()?,
             threads: network.threads.map_or_else(cores, usize::from),
             max_connections: network.max_connections as usize,
             header_timeout: network.header_timeout,
@@ -177,7 +180,7 @@ impl ServeArgs {
             idle_timeout: network.idle_timeout,
             drain_timeout: network.shutdown_timeout / 2,
             ..ListenerSettings::default()
-        }
+        })
     }
 }
 

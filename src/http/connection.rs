@@ -1,7 +1,7 @@
 //! One client's connection, from its first byte to the last one that is thrown away.
 //!
-//! hyper reads and writes; around each request stand, from the outside in: the figures, CORS, the net that catches
-//! panics, the routes. What hyper leaves to us is the end:
+//! hyper reads and writes; around each request stand, from the outside in: the figures, CORS (but for the script, which
+//! has its own), the net that catches panics, the routes. What hyper leaves to us is the end:
 //!
 //! - A head that came too slowly is answered 408 instead of being cut off.
 //! - An answer given while the client is still sending says `Connection: close`, our half of the connection is
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::Request;
 use http::header::{CONNECTION, HeaderValue, ORIGIN};
 use http_body_util::{BodyExt as _, Collected};
@@ -39,10 +40,11 @@ use tower_http::catch_panic::CatchPanic;
 
 use super::answer::Answer;
 use super::body::RequestBody;
+use super::cors;
 use super::listener::{ListenerSettings, raised};
 use super::pace::{Pace, PacedSocket, overdue};
 use super::rejection::Rejection;
-use super::{cors, routes};
+use super::routes::{Apis, Routes};
 use crate::metrics::figures;
 
 /// The largest head; what hyper buffers of a body at a time is bounded by it as well.
@@ -58,15 +60,15 @@ const HTTP_DATE: &[BorrowedFormatItem<'_>] =
 type LayeredBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Serves one client until either side closes, or until `stop` turns true and the request in flight is answered.
-pub(super) async fn serve<A: routes::Apis>(
+pub(super) async fn serve<A: Apis>(
     stream: TcpStream,
     peer: SocketAddr,
-    apis: Arc<A>,
+    routes: Arc<Routes<A>>,
     settings: Arc<ListenerSettings>,
     stop: watch::Receiver<bool>,
 ) {
     let pace = Arc::new(Pace::new(settings.header_timeout, settings.idle_timeout));
-    let service = service(apis, peer, &pace, settings.body_timeout);
+    let service = service(routes, peer, &pace, settings.body_timeout);
     let socket = TokioIo::new(PacedSocket::new(stream, Arc::clone(&pace)));
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
@@ -91,23 +93,29 @@ pub(super) async fn serve<A: routes::Apis>(
 }
 
 /// What surrounds each request.
-fn service<A: routes::Apis>(
-    apis: Arc<A>,
+fn service<A: Apis>(
+    routes: Arc<Routes<A>>,
     peer: SocketAddr,
     pace: &Arc<Pace>,
     body_timeout: Duration,
 ) -> impl HttpService<Incoming, ResBody = LayeredBody, Error = Infallible, Future: Send> + Send {
-    let routes = tower::service_fn(move |request| {
-        let apis = Arc::clone(&apis);
-        async move { Ok::<_, Infallible>(routes::answer(&*apis, request, peer).await) }
+    let shared = Arc::clone(&routes);
+    let handler = tower::service_fn(move |request| {
+        let routes = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
     });
-    let guarded = CatchPanic::custom(routes, answer_panic as fn(Box<dyn Any + Send>) -> Answer);
-    let stack = RefCell::new(cors::layer().layer(guarded));
+    let guarded = CatchPanic::custom(handler, answer_panic as fn(Box<dyn Any + Send>) -> Answer);
+    let stacks = RefCell::new((cors::layer().layer(guarded.clone()), guarded));
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(pace), body_timeout));
         // The layers wait for nothing in `poll_ready`, so it need not be asked.
-        let answer = stack.borrow_mut().call(request);
+        let (with_cors, without) = &mut *stacks.borrow_mut();
+        let answer = if routes.is_open_to_all(&request) {
+            Either::Left(without.call(request))
+        } else {
+            Either::Right(with_cors.call(request))
+        };
         async move {
             let mut answer = answer.await?;
             if pace.is_body_unread() {

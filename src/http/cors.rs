@@ -2,7 +2,7 @@
 //!
 //! It wraps everything else, because a page that cannot read a refusal sees a network error in its place. `OPTIONS`
 //! is answered here for every path. Credentials are allowed only because a beacon always sends them; no cookie is
-//! set or read.
+//! set or read. The script alone passes by, for reasons of its own: see `script.rs`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 /// How long a browser may remember a preflight; none remembers it for longer.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(24);
 
-/// The headers of every answer of the public listener. Echoes `Origin`, `null` too.
+/// The headers of every answer of the public listener but the script. Echoes `Origin`, `null` too.
 pub(super) fn layer() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::mirror_request())

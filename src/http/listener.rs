@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::connection;
-use super::routes::Apis;
+use super::routes::{Apis, PublicPaths, Routes};
 use crate::metrics::figures;
 
 /// Connections that the kernel keeps for each socket until we accept them; it may lower this.
@@ -32,6 +32,8 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration:
 pub struct ListenerSettings {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
+    /// Where it answers what.
+    pub paths: PublicPaths,
     /// Threads, each with a socket of its own; at least 1.
     pub threads: usize,
     /// Connections open at once over all threads. Each takes a file descriptor.
@@ -56,6 +58,7 @@ impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            paths: PublicPaths::default(),
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             max_connections: 10_000,
             header_timeout: Duration::from_secs(10),
@@ -104,16 +107,16 @@ impl Listener {
     /// # Errors
     /// When a runtime or a thread cannot be started, or one of them has failed.
     pub fn run<A: Apis>(self, apis: A, shutdown: &watch::Receiver<bool>) -> io::Result<()> {
-        let apis = Arc::new(apis);
+        let routes = Arc::new(Routes::new(apis, &self.settings.paths));
         let settings = Arc::new(self.settings);
         let seats = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let mut workers = Vec::new();
         for socket in self.sockets {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let apis = Arc::clone(&apis);
+            let routes = Arc::clone(&routes);
             workers.push((
                 runtime,
-                Worker { socket, apis, settings: Arc::clone(&settings), seats: Arc::clone(&seats) },
+                Worker { socket, routes, settings: Arc::clone(&settings), seats: Arc::clone(&seats) },
             ));
         }
         let start = |(index, (runtime, worker)): (usize, (Runtime, Worker<A>))| {
@@ -150,7 +153,7 @@ fn listening(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// One thread's share of the listener.
 struct Worker<A> {
     socket: std::net::TcpListener,
-    apis: Arc<A>,
+    routes: Arc<Routes<A>>,
     settings: Arc<ListenerSettings>,
     seats: Arc<Semaphore>,
 }
@@ -206,10 +209,10 @@ impl<A: Apis> Worker<A> {
         let seat = Seat::new(permit);
         // An answer is one write, there is nothing to gather; a client that has gone already shows when it is read.
         let _ = stream.set_nodelay(true);
-        let (apis, settings) = (Arc::clone(&self.apis), Arc::clone(&self.settings));
+        let (routes, settings) = (Arc::clone(&self.routes), Arc::clone(&self.settings));
         let stopped = stopped.clone();
         tokio::spawn(async move {
-            connection::serve(stream, peer, apis, settings, stopped).await;
+            connection::serve(stream, peer, routes, settings, stopped).await;
             drop(seat);
         });
     }

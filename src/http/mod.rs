@@ -6,14 +6,16 @@
 //! pace         how long a client may take over a head, and between two requests
 //! body         a request's body under a cap and a deadline
 //! events       `POST /api/events`; commit holds its records on their way to the disk
+//! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
 //! operations   the second, private listener: health, readiness, figures, the journal
 //! ```
 //!
 //! Promises: everything a client can hold open has a deadline, everything it can send has a cap, and every answer
-//! carries the CORS headers that let a page read it.
+//! carries the CORS headers that let a page read it (for the script its own).
 
+mod accept;
 mod answer;
 mod body;
 mod commit;
@@ -25,6 +27,7 @@ mod operations;
 mod pace;
 mod rejection;
 mod routes;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -34,4 +37,4 @@ pub use events::{Intake, RejectedCap};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;
-pub use routes::Apis;
+pub use routes::{Apis, PublicPaths};

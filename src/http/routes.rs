@@ -7,43 +7,92 @@ use http::{Method, Request};
 use super::answer::Answer;
 use super::body::RequestBody;
 use super::rejection::Rejection;
+use super::script::{self, Lifetime};
+use crate::snippet::script;
 
 /// One line of a table: a path, compared byte for byte; a method; what answers it.
-pub(super) type Route<E> = (&'static str, Method, E);
+pub(super) type Route<E, P = &'static str> = (P, Method, E);
 
 #[derive(Clone, Copy)]
 enum Endpoint {
     Events,
+    Script(Lifetime),
 }
 
-static PUBLIC: [Route<Endpoint>; 1] = [("/api/events", Method::POST, Endpoint::Events)];
+/// Paths that are settings, since blockers list common ones. Each begins with a slash, and no two are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicPaths {
+    /// Where pages get the script; its pinned path is derived from it.
+    pub script: String,
+    /// Where events are posted to.
+    pub events: String,
+}
+
+impl Default for PublicPaths {
+    fn default() -> Self {
+        Self { script: "/weir.js".to_owned(), events: "/api/events".to_owned() }
+    }
+}
 
 /// The APIs behind the public listener, one function each.
 ///
 /// A handler is dropped at its next `await` when its client goes away, and a panic in it is answered 500. One that
 /// refuses before it has read the body just returns: the connection sees to it that the client gets the answer.
 pub trait Apis: Send + Sync + 'static {
-    /// `POST /api/events` from `peer`, the other end of the connection (which may be a proxy).
+    /// `POST /api/events`, or what stands for its path, from `peer`, the other end of the connection (which may be a proxy).
     fn events(&self, request: Request<RequestBody>, peer: SocketAddr) -> impl Future<Output = Answer> + Send;
 }
 
-/// Answers a request of the public listener.
-pub(super) async fn answer<A: Apis>(apis: &A, request: Request<RequestBody>, peer: SocketAddr) -> Answer {
-    match find(&PUBLIC, request.method(), request.uri().path()) {
-        Ok(Endpoint::Events) => apis.events(request, peer).await,
-        Err(refusal) => refusal.into(),
+/// The public listener's table, and what stands behind it.
+pub(super) struct Routes<A> {
+    apis: A,
+    table: Vec<Route<Endpoint, String>>,
+}
+
+impl<A: Apis> Routes<A> {
+    pub(super) fn new(apis: A, paths: &PublicPaths) -> Self {
+        let mut table = vec![(paths.events.clone(), Method::POST, Endpoint::Events)];
+        let pinned = script().pinned_path(&paths.script);
+        for (path, lifetime) in [(&paths.script, Lifetime::Hour), (&pinned, Lifetime::Year)] {
+            for method in [Method::GET, Method::HEAD] {
+                table.push((path.clone(), method, Endpoint::Script(lifetime)));
+            }
+        }
+        Self { apis, table }
+    }
+
+    /// Whether the answer says by itself which pages may read it.
+    pub(super) fn is_open_to_all<B>(&self, request: &Request<B>) -> bool {
+        let (method, path) = (request.method(), request.uri().path());
+        self.table.iter().any(|(known, by, endpoint)| {
+            matches!(endpoint, Endpoint::Script(_)) && known == path && by == method
+        })
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request<RequestBody>, peer: SocketAddr) -> Answer {
+        match find(&self.table, request.method(), request.uri().path()) {
+            Ok(Endpoint::Events) => self.apis.events(request, peer).await,
+            Ok(Endpoint::Script(lifetime)) => script::answer(request.headers(), lifetime),
+            Err(refusal) => refusal.into(),
+        }
     }
 }
 
 /// Looks up a table; a query string is no part of `path`, a trailing slash is.
-pub(super) fn find<E: Copy>(table: &[Route<E>], method: &Method, path: &str) -> Result<E, Rejection> {
-    let here = || table.iter().filter(|(known, ..)| *known == path);
+pub(super) fn find<E: Copy, P: AsRef<str>>(
+    table: &[Route<E, P>],
+    method: &Method,
+    path: &str,
+) -> Result<E, Rejection> {
+    let here = || table.iter().filter(|(known, ..)| known.as_ref() == path);
     if let Some((.., endpoint)) = here().find(|(_, known, _)| known == method) {
         return Ok(*endpoint);
     }
     let methods: Vec<&str> = here().map(|(_, known, _)| known.as_str()).collect();
     if methods.is_empty() {
-        let known: Vec<String> = table.iter().map(|(path, method, _)| format!("{method} {path}")).collect();
+        let known: Vec<String> =
+            table.iter().map(|(path, method, _)| format!("{method} {}", path.as_ref())).collect();
         return Err(Rejection::not_found(&known.join(", ")));
     }
     Err(Rejection::method_not_allowed(methods.join(", ")))

@@ -36,6 +36,8 @@ pub struct Segment {
     /// Found at start-up, or left behind by a failed write: it has to be [settled](Backlog::settle) before it is
     /// sent.
     pub unsettled: bool,
+    /// The last one begun before the start: a crash may have torn its tail, which nobody was promised.
+    pub newest: bool,
     /// Log and figures have been told what of it is damaged, if anything is.
     pub damage_told: bool,
 }
@@ -270,9 +272,12 @@ impl Backlog {
     /// stays is synced. Without the sync, a power cut after the load could take rows away, and the segment would
     /// go out again under another token. It says in log and figures what is damaged.
     ///
+    /// A segment that is not whole may have been sent when it was: it is [parted](Self::part) first.
+    ///
     /// It reads a reader fresh from [`read`](Self::read) to its end; to send the segment, read it anew.
     pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {
         let mut end = reader.position();
+        let mut damaged = false;
         loop {
             match reader.next_item()? {
                 Item::Record(..) => {}
@@ -280,6 +285,7 @@ impl Backlog {
                     tracing::error!(segment = segment.number, bytes, records, "damaged records are not sent");
                     figures().journal_bytes_dropped.increment(bytes);
                     figures().journal_records_dropped.increment(records);
+                    damaged = true;
                     continue;
                 }
                 Item::End { .. } => break,
@@ -287,9 +293,23 @@ impl Backlog {
             end = reader.position();
         }
         if end < segment.bytes {
-            let torn = segment.bytes - end;
-            tracing::warn!(segment = segment.number, bytes = torn, "cut a torn tail off a segment");
-            figures().journal_bytes_dropped.increment(torn);
+            let bytes = segment.bytes - end;
+            if segment.newest {
+                tracing::warn!(segment = segment.number, bytes, "cut a torn tail off a segment");
+            } else {
+                tracing::error!(
+                    segment = segment.number,
+                    bytes,
+                    "damaged records at a segment's end are not sent"
+                );
+                // How many they were, nobody knows.
+                figures().journal_records_dropped.increment(1);
+            }
+            figures().journal_bytes_dropped.increment(bytes);
+            damaged = true;
+        }
+        if damaged {
+            self.part(segment)?;
         }
         reader.file().cut(end)?;
         failpoint::reach("cut");

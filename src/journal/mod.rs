@@ -11,7 +11,7 @@
 //! ```text
 //! 0000000000000007.segment   rows to be sent as they are
 //! 0000000000000006.parted    some of its rows may be stored already, under other tokens than the segment's
-//! 0000000000000002.damaged   its head is unreadable: left to an operator, never sent
+//! 0000000000000002.damaged   its head, or all of it, is unreadable: left to an operator, never sent
 //! ```
 //!
 //! A segment is a head and records, each beginning at a multiple of 8 bytes, numbers little endian:
@@ -38,7 +38,8 @@
 //! 3. A sealed segment does not change. Its rows go out in one INSERT for each table, under a token made of the
 //!    segment's id, the table and the checksum of the bytes sent; so a second attempt is recognised as one.
 //! 4. A segment found at start-up is cut behind its last intact record and synced before anything of it is sent.
-//! 5. Before rows of a segment go out under any other token, its file is renamed to `.parted`, durably.
+//! 5. Before rows of a segment go out under any other token, its file is renamed to `.parted`, durably: to search
+//!    for rows that ClickHouse refuses, and when damage has left other rows of it than may have been sent already.
 //! 6. A file is deleted only after ClickHouse has confirmed all its rows, those that it refused included.
 //! 7. A record counts only if head and rows match their checksums and the head names this segment's random id; so
 //!    damage in one hides no other, and neither stale bytes nor a record forged inside an event is ever one.
@@ -273,12 +274,11 @@ impl Future for Appending {
 
 /// Puts every segment that is left into the backlog; gives the first number that is free.
 fn recover(directory: &dyn Directory, backlog: &Backlog, now: Timestamp) -> io::Result<u64> {
-    let mut last_number = 0;
     let files: BTreeMap<String, u64> = directory.list()?.into_iter().collect();
+    // A damaged segment set aside keeps its number.
+    let number = |name: &String| name.split('.').next().and_then(|number| number.parse::<u64>().ok());
+    let last_number = files.keys().filter_map(number).max().unwrap_or(0);
     for (name, bytes) in &files {
-        // A damaged segment set aside keeps its number.
-        let number = name.split('.').next().and_then(|number| number.parse::<u64>().ok());
-        last_number = last_number.max(number.unwrap_or(0));
         let Some((number, state)) = parse_file_name(name) else {
             tracing::warn!(file = name, "left a file alone that is no segment to be sent");
             continue;
@@ -288,8 +288,15 @@ fn recover(directory: &dyn Directory, backlog: &Backlog, now: Timestamp) -> io::
             directory.remove(name)?;
             continue;
         }
-        let segment =
-            Segment { number, state, bytes: *bytes, oldest: now, unsettled: true, damage_told: false };
+        let segment = Segment {
+            number,
+            state,
+            bytes: *bytes,
+            oldest: now,
+            unsettled: true,
+            newest: number == last_number,
+            damage_told: false,
+        };
         recover_segment(directory, backlog, segment)?;
     }
     let next_number = last_number.checked_add(1).ok_or_else(|| io::Error::other("no number is left"))?;
@@ -307,12 +314,11 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
         Ok(Found::Records { made_at }) => segment.oldest = made_at,
         Ok(Found::NoHead) if segment.bytes > SegmentHead::bytes() => return backlog.set_aside(&segment),
         // Torn while it was made: records come only after a durable head.
-        Ok(Found::NoHead) => return directory.remove(&name),
-        Ok(Found::NoRecord { bytes }) => {
-            if bytes > 0 {
-                tracing::warn!(segment = segment.number, bytes, "removed a segment without an intact record");
-                figures().journal_bytes_dropped.increment(bytes);
-            }
+        Ok(Found::NoHead | Found::Nothing) => return directory.remove(&name),
+        Ok(Found::NoRecord { torn: false, .. }) => return backlog.set_aside(&segment),
+        Ok(Found::NoRecord { torn: true, bytes }) => {
+            tracing::warn!(segment = segment.number, bytes, "removed a segment whose first write was torn");
+            figures().journal_bytes_dropped.increment(bytes);
             return directory.remove(&name);
         }
         // It is the loader's to try again, and to park: one bad sector must not keep the collector from starting.
@@ -326,8 +332,12 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
 /// What the beginning of a segment's file tells.
 enum Found {
     NoHead,
-    /// So many bytes behind the head are no record.
+    /// A head alone.
+    Nothing,
+    /// Nothing behind the head is an intact record. Torn is what a write that a crash cut short may leave, and nobody
+    /// was promised: a record's beginning, or zeros.
     NoRecord {
+        torn: bool,
         bytes: u64,
     },
     Records {
@@ -337,8 +347,22 @@ enum Found {
 
 fn first_look(backlog: &Backlog, segment: &Segment) -> io::Result<Found> {
     let Some(mut reader) = backlog.read(segment)? else { return Ok(Found::NoHead) };
+    let start = reader.position();
     Ok(match reader.next_item()? {
-        Item::End { bytes } => Found::NoRecord { bytes },
+        Item::End { bytes: 0 } => Found::Nothing,
+        Item::End { bytes } => {
+            Found::NoRecord { torn: segment.newest && is_torn(&reader, start, bytes)?, bytes }
+        }
         Item::Record(..) | Item::Damage { .. } => Found::Records { made_at: reader.head().created_at },
+    })
+}
+
+/// Whether these bytes look like the beginning of a write that was cut short.
+fn is_torn(reader: &SegmentReader, start: u64, bytes: u64) -> io::Result<bool> {
+    let mut first = [0; RecordHead::LENGTH];
+    let read = reader.file().read_at(&mut first, start)?;
+    Ok(match RecordHead::decode(&first[..read]) {
+        Some(head) => bytes < head.span() as u64,
+        None => bytes < RecordHead::LENGTH as u64 || first.iter().all(|byte| *byte == 0),
     })
 }

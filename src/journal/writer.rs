@@ -254,6 +254,7 @@ impl Writer {
             bytes: open.synced,
             oldest: open.oldest,
             unsettled: open.unsettled,
+            newest: false,
             damage_told: false,
         };
         if open.rows > 0 {

@@ -38,7 +38,7 @@ use tokio::time::{sleep, timeout};
 use self::backoff::Backoff;
 pub use self::status::LoaderStatus;
 use self::taken::Taken;
-use crate::clickhouse::{ClickHouseError, Store};
+use crate::clickhouse::{ClickHouseError, ServerTime, Store};
 use crate::journal::{Backlog, Segment};
 use crate::metrics::figures;
 use crate::row::LayoutError;
@@ -70,6 +70,9 @@ impl Default for LoaderSettings {
 /// How often ClickHouse may answer a segment with an error before it is parked.
 const REFUSALS_BEFORE_PARKING: u32 = 8;
 
+/// Between two rounds of trying parked segments, at least.
+const LEAST_PARKED_PAUSE: Duration = Duration::from_millis(500);
+
 /// Why a segment could not be loaded this time.
 #[derive(Debug, Error)]
 enum LoadError {
@@ -82,11 +85,19 @@ enum LoadError {
     #[error("{0}")]
     Drift(String),
     #[error("clickhouse refuses every row of it, the last one with code {code}")]
-    AllRefused {
-        code: u32,
-        /// When the first of them was refused.
-        since: Instant,
-    },
+    AllRefused { code: u32, refused: Refused },
+    #[error("its tables were altered while clickhouse refused rows of it")]
+    Altered,
+}
+
+/// A search for guilty rows that found no other: its table refused all that it tried.
+#[derive(Clone, Debug)]
+struct Refused {
+    table: String,
+    /// When the search ended.
+    at: Instant,
+    /// When it began; all it says is void if the tables were altered since.
+    begun: ServerTime,
 }
 
 impl LoadError {
@@ -94,6 +105,7 @@ impl LoadError {
     fn parks(&self) -> bool {
         match self {
             Self::Drift(_) | Self::AllRefused { .. } | Self::Layout(_) | Self::Read(_) => true,
+            Self::Altered => false,
             // A file that reads otherwise than a moment ago has to be surveyed anew.
             Self::ClickHouse(error) => matches!(error, ClickHouseError::Source(_)),
         }
@@ -164,7 +176,8 @@ impl Loader {
     /// they are, they hold up nobody.
     async fn retry_parked(&self) {
         loop {
-            // Either the pause is over, or somebody does not want to wait for it.
+            // Either the pause is over, or somebody does not want to wait for it; but every INSERT may be somebody.
+            sleep(LEAST_PARKED_PAUSE.min(self.settings.parked_pause)).await;
             let _ = timeout(self.settings.parked_pause, self.status.retry_wanted()).await;
             for segment in self.backlog.parked() {
                 self.load(segment, Lane::Parked).await;
@@ -189,13 +202,13 @@ impl Loader {
         let Err(error) = result else {
             return self.status.loaded(segment.number);
         };
-        let refused_since = match error {
-            LoadError::AllRefused { since, .. } => Some(since),
+        let refused = match error {
+            LoadError::AllRefused { ref refused, .. } => Some(refused.clone()),
             // Nothing new is known of its rows.
-            LoadError::ClickHouse(_) => self.status.refused_since(segment.number),
-            LoadError::Drift(_) | LoadError::Layout(_) | LoadError::Read(_) => None,
+            LoadError::ClickHouse(_) => self.status.refused(segment.number),
+            LoadError::Drift(_) | LoadError::Layout(_) | LoadError::Read(_) | LoadError::Altered => None,
         };
-        self.status.parked(segment.number, refused_since, error.to_string());
+        self.status.parked(segment.number, refused, error.to_string());
         let number = segment.number;
         self.backlog.park(segment.clone());
         match lane {
@@ -228,9 +241,9 @@ impl Loader {
     }
 
     async fn load_parked(&self, segment: &mut Segment) -> Result<(), LoadError> {
-        let since = self.status.refused_since(segment.number);
+        let refused = self.status.refused(segment.number);
         let Some(tables) = self.survey(segment).await? else { return Ok(()) };
-        self.send(segment, &tables, since).await?;
+        self.send(segment, &tables, refused).await?;
         tracing::info!(segment = segment.number, "loaded a parked segment");
         Ok(())
     }

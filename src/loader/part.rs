@@ -9,17 +9,22 @@
 //! parked.
 //!
 //! Where the table has taken nothing in this search, other segments are the witnesses: an INSERT that was begun after
-//! a row was refused. Until there is one the segment is parked.
+//! an earlier search had found refused rows only. Until there is one the segment is parked.
+//!
+//! Either way a witness speaks for the table as it is: what was refused before it was altered is tried anew.
 
 use std::collections::{HashSet, VecDeque};
+use std::io;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use super::held::{HeldRows, pieces};
 use super::rows::{TableRows, token, token_prefix};
 use super::send::open;
-use super::{LoadError, Loader};
-use crate::clickhouse::{Class, ClickHouseError};
+use super::{LoadError, Loader, Refused};
+use crate::clickhouse::{Class, ClickHouseError, ServerTime};
 use crate::failpoint;
 use crate::journal::Segment;
 use crate::metrics::figures;
@@ -35,6 +40,12 @@ const SAMPLED: usize = 32;
 /// So many guilty rows are kept at once. What is kept stays so when a search is interrupted.
 const KEPT_AT_ONCE: usize = 100;
 
+/// So many rows are short enough to be sent again and again as a witness.
+const SHORT: usize = 1_000;
+
+/// So often a search begins anew because the tables were altered, before it is left for later.
+const TIMES_ANEW: usize = 8;
+
 /// A search for the guilty rows of one table of a segment.
 struct Search<'a> {
     loader: &'a Loader,
@@ -44,10 +55,12 @@ struct Search<'a> {
     parts: VecDeque<Range<usize>>,
     /// Rows that were refused standing alone, with ClickHouse's code.
     refused: Vec<(usize, u32)>,
-    /// The shortest part that the table has taken in this search.
+    /// A part that the table has taken in this search.
     witness: Option<Range<usize>>,
-    /// When an earlier search ended, with every row refused: an INSERT that was begun later bears witness too.
-    refused_since: Option<Instant>,
+    begun: ServerTime,
+    times_anew: usize,
+    /// The earlier search that found no row but refused ones: an INSERT that was begun later bears witness too.
+    earlier: Option<&'a Refused>,
     /// Parts refused since one was taken, or a witness was heard.
     refusals: usize,
     /// How many refusals in a row are borne without a witness before single rows are tried.
@@ -56,15 +69,17 @@ struct Search<'a> {
 
 impl Loader {
     /// Sends a table's rows that are not stored yet, the guilty ones left out, which go to `rejected_events`.
-    /// `refused_since` is when an earlier search of them ended, with every row refused.
+    /// `earlier` is a search that found no row but refused ones.
     pub(super) async fn send_parted(
         &self,
         segment: &Segment,
         found: &TableRows,
-        refused_since: Option<Instant>,
+        earlier: Option<&Refused>,
     ) -> Result<(), LoadError> {
         self.store.end_queries(&token_prefix(found.segment)).await?;
-        let rows = HeldRows::read(open(&self.backlog, segment)?, found)?;
+        let (reader, surveyed) = (open(&self.backlog, segment)?, found.clone());
+        let read = tokio::task::spawn_blocking(move || HeldRows::read(reader, &surveyed));
+        let rows = read.await.map_err(io::Error::other)??;
         let all = 0..rows.len();
         let mut search = Search {
             loader: self,
@@ -73,9 +88,11 @@ impl Loader {
             parts: VecDeque::new(),
             refused: Vec::new(),
             witness: None,
-            refused_since,
+            begun: self.store.server_time().await?,
+            times_anew: 0,
+            earlier,
             refusals: 0,
-            patience: if refused_since.is_some() { 1 } else { REFUSED_IN_A_ROW },
+            patience: if earlier.is_some() { 1 } else { REFUSED_IN_A_ROW },
         };
         search.parts = search.unsettled(all, true).await?.into();
         search.run().await
@@ -84,15 +101,20 @@ impl Loader {
 
 impl Search<'_> {
     async fn run(&mut self) -> Result<(), LoadError> {
-        while let Some(part) = self.parts.pop_front() {
-            match self.send(&part).await {
-                Ok(()) => self.taken(part),
-                Err(error) if error.class() == Class::Reject => self.refused(part, &error).await?,
-                Err(error) => return Err(error.into()),
+        loop {
+            while let Some(part) = self.parts.pop_front() {
+                match self.send(&part).await {
+                    Ok(()) => self.taken(part),
+                    Err(error) if error.class() == Class::Reject => self.refused(part, &error).await?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            failpoint::reach("parted");
+            self.keep().await?;
+            if self.parts.is_empty() {
+                return Ok(());
             }
         }
-        failpoint::reach("parted");
-        self.keep().await
     }
 
     async fn send(&self, part: &Range<usize>) -> Result<(), ClickHouseError> {
@@ -103,19 +125,17 @@ impl Search<'_> {
     fn taken(&mut self, part: Range<usize>) {
         figures().rows_loaded.increment(part.len() as u64);
         self.refusals = 0;
-        match &self.witness {
-            None => {
-                self.try_again();
-                self.witness = Some(part);
-            }
-            Some(shortest) if part.len() < shortest.len() => self.witness = Some(part),
-            Some(_) => {}
+        if self.witness.is_none() {
+            self.try_again();
+        }
+        // The latest: ClickHouse forgets its token when so many others have come. But a short one.
+        if self.witness.as_ref().is_none_or(|witness| part.len() <= witness.len().max(SHORT)) {
+            self.witness = Some(part);
         }
         failpoint::reach("part_loaded");
     }
 
-    /// Has rows tried again that were refused before their table was seen to take any: it may have been put right
-    /// since.
+    /// Has rows tried again that were refused when their table may have been another: one that took nothing, say.
     fn try_again(&mut self) {
         self.parts.extend(self.refused.drain(..).map(|(row, _)| row..row + 1));
     }
@@ -145,20 +165,42 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// Has all refused rows tried again, because their table has been altered since.
+    async fn begin_anew(&mut self) -> Result<(), LoadError> {
+        self.times_anew += 1;
+        if self.times_anew > TIMES_ANEW {
+            return Err(LoadError::Altered);
+        }
+        // Another second of ClickHouse's clock has to begin, which notes by the second when a table is altered.
+        sleep(Duration::from_secs(1)).await;
+        self.begun = self.loader.store.server_time().await?;
+        self.try_again();
+        Ok(())
+    }
+
     /// Fails unless the table takes rows now, or has taken others since all of these were refused.
     async fn hear_witness(&mut self, code: u32) -> Result<(), LoadError> {
-        let heard = match &self.witness {
-            Some(part) => match self.send(part).await {
+        let heard = match (&self.witness, self.earlier) {
+            (Some(part), _) => match self.send(part).await {
                 Ok(()) => true,
                 Err(error) if error.class() == Class::Reject => false,
                 Err(error) => return Err(error.into()),
             },
-            None => {
-                self.refused_since.is_some_and(|since| self.loader.taken.since(&self.found.table.name, since))
+            (None, Some(earlier)) => {
+                self.loader.taken.since(&self.found.table.name, earlier.at)
+                    && !self.loader.store.altered_since(earlier.begun).await?
             }
+            (None, None) => false,
         };
         if !heard {
-            return Err(LoadError::AllRefused { code, since: Instant::now() });
+            return Err(LoadError::AllRefused {
+                code,
+                refused: Refused {
+                    table: self.found.table.name.clone(),
+                    at: Instant::now(),
+                    begun: self.begun,
+                },
+            });
         }
         self.refusals = 0;
         Ok(())
@@ -169,6 +211,10 @@ impl Search<'_> {
     async fn keep(&mut self) -> Result<(), LoadError> {
         let Some((_, code)) = self.refused.last().copied() else { return Ok(()) };
         self.hear_witness(code).await?;
+        // Then the table that took the witness may be another than the one that refused these rows.
+        if self.loader.store.altered_since(self.begun).await? {
+            return self.begin_anew().await;
+        }
         // A drift that began meanwhile looks like guilty rows too.
         self.loader.check_drift(self.found).await?;
         // In the order of the segment, whatever way the search went: the same rows make the same bytes, and so the

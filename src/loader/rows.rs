@@ -26,10 +26,16 @@ pub(super) struct TableRows {
 }
 
 impl TableRows {
-    /// Reads a segment through: what there is for each of its tables, tables without rows left out. `tell` has it say
-    /// in log and figures what is damaged.
-    pub(super) fn survey(reader: &mut SegmentReader, tell: bool) -> io::Result<Vec<Self>> {
+    /// Reads a segment through: what there is for each of its tables, tables without rows left out; and whether any of
+    /// it is damaged, which log and figures are told if `tell` says so.
+    /// `length` is the segment's.
+    pub(super) fn survey(
+        reader: &mut SegmentReader,
+        length: u64,
+        tell: bool,
+    ) -> io::Result<(Vec<Self>, bool)> {
         let head = reader.head().clone();
+        let mut damaged = false;
         let mut tables: Vec<Self> = Vec::new();
         loop {
             match reader.next_item()? {
@@ -54,17 +60,26 @@ impl TableRows {
                     table.add(&record, rows);
                     tables.push(table);
                 }
-                Item::Damage { bytes, records } if tell => {
-                    figures().journal_records_dropped.increment(records);
-                    figures().journal_bytes_dropped.increment(bytes);
-                    tracing::error!(segment = head.number, bytes, records, "left damaged records out");
+                Item::Damage { bytes, records } => {
+                    damaged = true;
+                    if tell {
+                        tell_damage(head.number, bytes, records);
+                    }
                 }
-                Item::Damage { .. } => {}
-                Item::End { .. } => break,
+                Item::End { bytes } => {
+                    // The file may also have become shorter.
+                    let missing = bytes + length.saturating_sub(reader.position());
+                    damaged |= missing > 0;
+                    if tell && missing > 0 {
+                        // How many records they were, nobody knows.
+                        tell_damage(head.number, missing, 1);
+                    }
+                    break;
+                }
             }
         }
         tables.sort_by_key(|table| table.table.tag);
-        Ok(tables)
+        Ok((tables, damaged))
     }
 
     fn add(&mut self, record: &RecordHead, rows: &[u8]) {
@@ -78,6 +93,12 @@ impl TableRows {
     pub(super) fn token(&self) -> String {
         token(self.segment, &self.table.name, self.rows, self.checksum)
     }
+}
+
+fn tell_damage(segment: u64, bytes: u64, records: u64) {
+    figures().journal_records_dropped.increment(records);
+    figures().journal_bytes_dropped.increment(bytes);
+    tracing::error!(segment, bytes, records, "left damaged records out");
 }
 
 /// What every token and query id of a segment begins with.

@@ -6,20 +6,20 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::rows::{InsertBody, TableRows, token_prefix};
-use super::{LoadError, Loader};
+use super::{LoadError, Loader, Refused};
 use crate::clickhouse::{Class, ClickHouseError, Insert, RowSource};
 use crate::failpoint;
 use crate::journal::{Backlog, Segment, SegmentReader, SegmentState};
 use crate::metrics::figures;
 
 impl Loader {
-    /// Sends the tables' rows of a segment and deletes it. `refused_since` is when its table refused all that was
-    /// tried of it, if it is parked for that.
+    /// Sends the tables' rows of a segment and deletes it. `refused` is the earlier search that found no row but
+    /// refused ones, if it is parked for that.
     pub(super) async fn send(
         &self,
         segment: &mut Segment,
         tables: &[TableRows],
-        refused_since: Option<Instant>,
+        refused: Option<Refused>,
     ) -> Result<(), LoadError> {
         for rows in tables {
             if segment.state == SegmentState::Whole {
@@ -43,7 +43,8 @@ impl Loader {
                 }
             }
             self.backlog.part(segment)?;
-            self.send_parted(segment, rows, refused_since).await?;
+            let earlier = refused.as_ref().filter(|refused| refused.table == rows.table.name);
+            self.send_parted(segment, rows, earlier).await?;
         }
         failpoint::reach("confirmed");
         Ok(self.backlog.delete(segment)?)
@@ -91,7 +92,7 @@ impl Loader {
         if result.is_ok() {
             figures().inserts_done.increment(1);
             self.taken.note(table, begun);
-            self.status.taken(begun);
+            self.status.taken(table, begun);
         }
         result
     }
@@ -108,7 +109,8 @@ impl Loader {
 
 fn read_through(backlog: &Backlog, segment: &mut Segment) -> io::Result<Option<Vec<TableRows>>> {
     if !backlog.find(segment)? {
-        tracing::warn!(segment = segment.number, "the file of a segment is gone");
+        tracing::error!(segment = segment.number, bytes = segment.bytes, "the file of a segment is gone");
+        figures().journal_bytes_dropped.increment(segment.bytes);
         backlog.delete(segment)?;
         return Ok(None);
     }
@@ -120,8 +122,16 @@ fn read_through(backlog: &Backlog, segment: &mut Segment) -> io::Result<Option<V
         backlog.settle(segment, &mut reader)?;
         reader = open(backlog, segment)?;
     }
-    let tables = TableRows::survey(&mut reader, !segment.damage_told)?;
-    segment.damage_told = true;
+    let (tables, damaged) = TableRows::survey(&mut reader, segment.bytes, !segment.damage_told)?;
+    segment.damage_told |= damaged;
+    if damaged && tables.is_empty() {
+        backlog.set_aside(segment)?;
+        return Ok(None);
+    }
+    if damaged {
+        // What is left of it may have been sent with the rest.
+        backlog.part(segment)?;
+    }
     Ok(Some(tables))
 }
 

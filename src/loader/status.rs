@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::Refused;
 use crate::metrics::figures;
 
 /// Shared between the loader and the readiness answer.
@@ -28,8 +29,8 @@ struct State {
 }
 
 struct Parked {
-    /// When its table first refused a row, if it has refused all that was tried.
-    refused_since: Option<Instant>,
+    /// The search that found no row of a table but refused ones, if it is parked for that.
+    refused: Option<Refused>,
     reason: String,
 }
 
@@ -49,23 +50,24 @@ impl LoaderStatus {
         show_parked(&state);
     }
 
-    /// A segment was parked, or stays so. `refused_since` is when its table first refused a
-    /// row, if it has refused all that was tried.
-    pub(super) fn parked(&self, segment: u64, refused_since: Option<Instant>, reason: String) {
+    /// A segment was parked, or stays so; `refused` is the search that found no row but refused ones, if it is for
+    /// that.
+    pub(super) fn parked(&self, segment: u64, refused: Option<Refused>, reason: String) {
         let mut state = self.state();
-        state.parked.insert(segment, Parked { refused_since, reason });
+        state.parked.insert(segment, Parked { refused, reason });
         show_parked(&state);
     }
 
-    pub(super) fn refused_since(&self, segment: u64) -> Option<Instant> {
-        self.state().parked.get(&segment)?.refused_since
+    pub(super) fn refused(&self, segment: u64) -> Option<Refused> {
+        self.state().parked.get(&segment)?.refused.clone()
     }
 
-    /// An INSERT that was begun then has been taken. Segments parked since before, because their table refused all of
-    /// them, need not wait any longer to learn which of their rows are to blame.
-    pub(super) fn taken(&self, begun: Instant) {
+    /// A table has taken an INSERT that was begun then. Segments parked since before because it refused all of them
+    /// need not wait any longer to learn which of their rows are to blame.
+    pub(super) fn taken(&self, table: &str, begun: Instant) {
         let state = self.state();
-        if state.parked.values().any(|parked| parked.refused_since.is_some_and(|since| since < begun)) {
+        let waits = |refused: &Refused| refused.table == table && refused.at < begun;
+        if state.parked.values().any(|parked| parked.refused.as_ref().is_some_and(waits)) {
             self.0.retry.notify_one();
         }
     }

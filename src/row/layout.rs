@@ -109,13 +109,13 @@ impl Layout {
         self.columns.iter().map(|(_, kind)| take_value(*kind, &mut row)).collect()
     }
 
-    /// One row as a JSON object, for people: bytes that are no text are shown as such.
+    /// One row as a JSON object, for people, in the order of the columns: bytes that are no text are shown as such.
     pub fn to_json(&self, row: &[u8]) -> Result<String, LayoutError> {
-        let mut object = serde_json::Map::new();
+        let mut members = Vec::new();
         for (name, value) in self.names().zip(self.values(row)?) {
-            object.insert(name.to_owned(), value.to_json());
+            members.push(format!("{}:{}", serde_json::Value::from(name), value.to_json()));
         }
-        Ok(serde_json::Value::Object(object).to_string())
+        Ok(format!("{{{}}}", members.join(",")))
     }
 }
 

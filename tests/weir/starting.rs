@@ -25,6 +25,12 @@ fn a_bad_setting_ends_with_64_and_names_the_setting() {
         (&["--log", "weir=loud"], "--log"),
         (&["--log", "loud"], "--log"),
         (&["--engine-lib", "/nonexistent/libchdb.so"], "/nonexistent/libchdb.so"),
+        (&["--script-path", "weir.js"], "--script-path"),
+        (&["--script-path", "/weir.js?v=1"], "--script-path"),
+        (&["--script-path", "/api/weir.js"], "--script-path"),
+        (&["--events-path", "/weir.js"], "--events-path"),
+        (&["--events-path", "/api/v1/events"], "--events-path"),
+        (&["--events-path", "/"], "--events-path"),
         (&["--lissten", "127.0.0.1:0"], "--lissten"),
     ] {
         let (code, said) = Setup::new().with(arguments).spawn().await_end();

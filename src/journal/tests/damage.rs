@@ -49,7 +49,7 @@ fn read_back(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
     if let Some(mut segment) = take_waiting(&backlog) {
         let mut reader = backlog.read(&segment).unwrap().unwrap();
         backlog.settle(&mut segment, &mut reader).unwrap();
-        let length = directory.content(&name(1)).len() as u64;
+        let length = directory.content(&segment.file_name()).len() as u64;
         assert_eq!((segment.bytes, backlog.bytes()), (length, length));
         found = texts(&backlog, &segment);
         // Cut once and for all: the same comes out the next time, and nothing is left to cut.
@@ -91,6 +91,29 @@ fn a_flipped_bit_costs_the_record_it_lies_in_and_no_other() {
         let expected: Vec<_> = (0..5).filter(intact).map(|index| made.texts[index].clone()).collect();
         assert_eq!(found, expected, "bit {bit}");
     }
+}
+
+#[test]
+fn a_flipped_bit_in_the_only_record_leaves_the_file_to_an_operator() {
+    let made = make(ID, &["the only one".to_owned()]);
+    let (start, end) = made.records[0];
+    for bit in start * 8..end * 8 {
+        let mut bytes = made.bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let (found, names) = read_back(&bytes);
+        assert_eq!((found, names), (vec![], vec!["0000000000000001.damaged".to_owned()]), "bit {bit}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_damaged_segment_goes_out_as_parts() {
+    let made = small();
+    for damage in [made.records[0].0, made.records[2].1 - 1, made.records[4].1 - 1] {
+        let mut bytes = made.bytes.clone();
+        bytes[damage] ^= 1;
+        assert_eq!(read_back(&bytes).1, ["0000000000000001.parted"], "damage at {damage}");
+    }
+    assert_eq!(read_back(&made.bytes).1, ["0000000000000001.segment"]);
 }
 
 #[test]

@@ -149,6 +149,9 @@ impl Run {
         if segment.unsettled {
             let mut reader = backlog.read(segment)?.expect("a sound head");
             backlog.settle(segment, &mut reader)?;
+            if segment.state == SegmentState::Parted {
+                self.model.parted.insert(reader.head().id);
+            }
         }
         let Some(reader) = backlog.read(segment).or_else(gone)? else {
             // An earlier attempt has removed it.

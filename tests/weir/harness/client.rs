@@ -120,14 +120,32 @@ impl Client {
         self.read_answer()
     }
 
+    /// Gets a path; its body, which may be no text, stands beside the answer.
+    pub fn fetch(&mut self, path: &str, headers: &[(&str, &str)]) -> std::io::Result<(Answer, Vec<u8>)> {
+        let mut request = Vec::new();
+        write!(request, "GET {path} HTTP/1.1\r\nHost: {}\r\n", self.address)?;
+        for (name, value) in headers {
+            write!(request, "{name}: {value}\r\n")?;
+        }
+        request.extend_from_slice(b"\r\n");
+        self.write(&request)?;
+        let (answer, framing) = self.read_head()?;
+        let body = self.read_body(&framing)?;
+        Ok((answer, body))
+    }
+
     pub fn read_answer(&mut self) -> std::io::Result<Answer> {
         let (mut answer, framing) = self.read_head()?;
-        let body = match framing {
-            Framing::Length(length) => self.read_bytes(length)?,
-            Framing::Chunked => self.read_chunks()?,
-        };
+        let body = self.read_body(&framing)?;
         answer.body = String::from_utf8(body).map_err(std::io::Error::other)?;
         Ok(answer)
+    }
+
+    fn read_body(&mut self, framing: &Framing) -> std::io::Result<Vec<u8>> {
+        match framing {
+            Framing::Length(length) => self.read_bytes(*length),
+            Framing::Chunked => self.read_chunks(),
+        }
     }
 
     fn read_head(&mut self) -> std::io::Result<(Answer, Framing)> {

@@ -111,7 +111,12 @@ impl Setup {
     /// Starts a collector, and returns when it serves.
     #[track_caller]
     pub fn start(self) -> Collector {
-        self.spawn().await_serving()
+        let embedded = self.demo;
+        let collector = self.spawn().await_serving();
+        if embedded {
+            collector.keep_copies();
+        }
+        collector
     }
 
     /// Starts a collector, and does not wait for it.
@@ -231,6 +236,17 @@ impl Collector {
 
     pub fn client(&self) -> Client {
         Client::connect(self.listen).unwrap()
+    }
+
+    /// Has ClickHouse merge nothing: a row that is stored twice is counted twice, for as long as the test likes.
+    fn keep_copies(&self) {
+        let limits = ["max_bytes_to_merge_at_max_space_in_pool", "max_bytes_to_merge_at_min_space_in_pool"];
+        let table = self
+            .sql("SELECT create_table_query FROM system.tables WHERE database = 'weir' AND name = 'events'");
+        if !table.contains(limits[0]) {
+            let settings = limits.map(|limit| format!("{limit} = 1")).join(", ");
+            self.admin_sql(&format!("ALTER TABLE weir.events MODIFY SETTING {settings}"));
+        }
     }
 
     /// Posts a body to `/api/events` as a plain client does.
