@@ -5,7 +5,7 @@
 //!
 //! | bytes | what                                                                       |
 //! |-------|----------------------------------------------------------------------------|
-//! | 16    | CityHash of 128 bits (version 1.0.2) of what follows, its upper half first |
+//! | 16    | `CityHash128`, version 1.0.2, of all that follows; its upper half first    |
 //! | 1     | the method: `0x82`, LZ4                                                    |
 //! | 4     | bytes from the method to the block's end: 9 and the length of the data     |
 //! | 4     | bytes of the content                                                       |
