@@ -14,25 +14,26 @@ const BROTLI_BYTES = 2900;
 const here = import.meta.dirname;
 const target = 'es2020';
 
-/** The script tag's file: one function, its names as short as they can be. */
+/** The script tag's file: one function, its names as short as they can be. What each tool does alone is 2 % longer. */
 async function script() {
-  const bundled = await bundle('src/script.ts', 'iife');
+  const bundled = await bundle('src/script.ts', 'iife', { minify: true });
   const { code } = await minify(bundled, {
     ecma: 2020,
     toplevel: true,
     compress: {
-      passes: 5,
-      unsafe_arrows: true,
-      pure_getters: true,
-      keep_fargs: false,
-      booleans_as_integers: false,
+      passes: 3,
+      hoist_vars: true,
+      keep_fargs: true,
+      reduce_funcs: false,
+      sequences: false,
+      unsafe: true,
     },
     format: { comments: false },
   });
   return code;
 }
 
-async function bundle(entry, format) {
+async function bundle(entry, format, more) {
   const options = {
     entryPoints: [join(here, entry)],
     bundle: true,
@@ -40,6 +41,8 @@ async function bundle(entry, format) {
     target,
     write: false,
     charset: 'utf8',
+    tsconfigRaw: {},
+    ...more,
   };
   const { outputFiles } = await build(options);
   return outputFiles[0].text;

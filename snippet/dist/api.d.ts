@@ -6,11 +6,11 @@ export interface TrackedEvent {
     url: string;
     referrer?: string;
     data?: Properties;
-    /** ISO 8601. */
-    timestamp: string;
+    /** When it happened; on its way it is ISO 8601. */
+    timestamp: Date;
     /** A UUID: the collector stores an event once, however often it is sent. */
     eventId: string;
-    userId?: string;
+    userId: string | undefined;
 }
 /** Every option has a `data-` attribute of the same name on the script tag: `replaceState` is `data-replace-state`. */
 export interface Options {

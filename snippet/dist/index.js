@@ -1,42 +1,45 @@
-// src/device.ts
-var VISITOR = "weir.visitor";
-var YEAR = 31536e3;
-var local = (use) => {
+// src/guard.ts
+var debug;
+var listenIn = (wanted) => {
+  debug || (debug = wanted);
+};
+var log = (...words) => {
+  if (debug) console.log("weir", ...words);
+};
+var guarded = (work) => (...inputs) => {
   try {
-    return use(localStorage);
-  } catch {
+    return work(...inputs);
+  } catch (error) {
+    log(error);
   }
 };
-var uuid = () => {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  let text = "";
-  bytes.forEach((byte, i) => {
-    if (i === 6) byte = byte & 15 | 64;
-    if (i === 8) byte = byte & 63 | 128;
-    text += (i > 3 && i < 11 && !(i & 1) ? "-" : "") + (byte + 256).toString(16).slice(1);
-  });
-  return text;
+var on = (types, listener, target = window) => {
+  for (const type of types.split(" ")) target.addEventListener(type, guarded(listener), true);
 };
-var writeCookie = (options, value, seconds) => {
-  document.cookie = `${VISITOR}=${value};path=/;samesite=lax;max-age=${seconds}` + (options.cookieDomain ? ";domain=" + options.cookieDomain : "") + (location.protocol === "https:" ? ";secure" : "");
-};
-var readVisitor = (options) => {
-  const cookie = options.storage === "cookie";
-  const id = (cookie ? document.cookie.match(VISITOR + "=([^;]+)")?.[1] : local((storage) => storage.getItem(VISITOR))) || uuid();
-  if (cookie) writeCookie(options, id, YEAR);
-  else local((storage) => storage.setItem(VISITOR, id));
-  return id;
-};
-var forgetVisitor = (options) => {
-  if (options.storage === "cookie") writeCookie(options, "", 0);
-  else local((storage) => storage.removeItem(VISITOR));
-};
+
+// src/device.ts
+var VISITOR = "weir.visitor";
+var KEPT = 3e7;
+var uuid = () => "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx".replace(
+  /x/g,
+  () => (crypto.getRandomValues(new Uint8Array(1))[0] & 15).toString(16)
+);
+var readVisitor = guarded(
+  ({ storage }) => storage === "cookie" ? document.cookie.match(`${VISITOR}=([^;]+)`)?.[1] : localStorage[VISITOR]
+);
+var keepVisitor = guarded(({ storage, cookieDomain }, id) => {
+  if (storage === "cookie")
+    document.cookie = `${VISITOR}=${id};path=/;samesite=lax;domain=${cookieDomain || ""};max-age=${id ? KEPT : 0}`;
+  else if (id) localStorage[VISITOR] = id;
+  else delete localStorage[VISITOR];
+});
 
 // src/delivery.ts
 var BODY_BYTES = 5e4;
+var EVENT_BYTES = 6e4;
 var KEPT_CHARACTERS = 1e6;
 var size = (text) => new Blob([text]).size;
-var createQueue = (endpoint, kept, envelope, log) => {
+var createQueue = (endpoint, kept, envelope) => {
   const own = kept + uuid();
   let events = [];
   let away = 0;
@@ -47,69 +50,61 @@ var createQueue = (endpoint, kept, envelope, log) => {
   const chunk = (start2) => {
     let bytes = 0;
     let end = start2;
-    while (end < events.length && ((bytes += size(events[end])) < BODY_BYTES || end === start2))
-      end++;
+    for (; end < events.length; end++) {
+      bytes += size(events[end]);
+      if (bytes > BODY_BYTES && end > start2) break;
+    }
     return events.slice(start2, end);
   };
-  const keep = () => {
-    if (kept && envelope([]))
-      local(
-        (storage) => events[0] ? storage.setItem(own, JSON.stringify(events)) : storage.removeItem(own)
-      );
-  };
-  const adopt = () => {
+  const post = (body) => fetch(endpoint, { method: "POST", body, keepalive: true, credentials: "omit" });
+  const keep = guarded(() => {
+    if (events[0] && kept && envelope([])) localStorage[own] = JSON.stringify(events);
+    else delete localStorage[own];
+  });
+  const adopt = guarded(() => {
     adopted = true;
-    local((storage) => {
-      for (const name of Object.keys(storage))
-        if (kept && name.startsWith(kept)) {
-          const found = storage.getItem(name);
-          storage.removeItem(name);
-          events = JSON.parse(found).concat(events);
-        }
-    });
+    for (const name in localStorage)
+      if (kept && name.startsWith(kept)) {
+        const found = localStorage[name];
+        delete localStorage[name];
+        events = JSON.parse(found).concat(events);
+      }
     keep();
-  };
+  });
   const send = async () => {
     if (busy || !envelope([])) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
-    const body = envelope(part);
     clearTimeout(timer);
-    timer = void 0;
+    timer = 0;
     busy = true;
     away = part.length;
-    let pause = 0;
+    let pause = -1;
     try {
-      const answer = await fetch(endpoint, {
-        method: "POST",
-        body,
-        keepalive: size(body) < 6e4,
-        credentials: "omit",
-        signal: AbortSignal.timeout(3e4)
-      });
+      const answer = await post(envelope(part));
       const { status } = answer;
       log(status, await answer.text());
       if (status > 499 || status === 429 || status === 408)
-        pause = +answer.headers.get("Retry-After") || 1;
+        pause = answer.headers.get("Retry-After") | 0;
     } catch (error) {
       log(error);
-      pause = 1;
+      pause = 0;
     }
     busy = false;
     away = 0;
-    if (pause) {
-      pause = Math.max(pause, Math.min(2 ** failures++, 60)) * (1 + Math.random() / 2);
-      timer = setTimeout(send, pause * 1e3);
-    } else {
+    if (pause < 0) {
       failures = 0;
       events = events.filter((event) => !part.includes(event));
       send();
+    } else {
+      timer = setTimeout(send, (pause + Math.min(2 ** failures++, 60) * (0.5 + Math.random())) * 1e3);
     }
     keep();
   };
   return {
     add(event) {
+      if (size(event) > EVENT_BYTES) return log("too large");
       events.push(event);
       while (events.join().length > KEPT_CHARACTERS) events.shift();
       if (!timer) queueMicrotask(send);
@@ -117,56 +112,37 @@ var createQueue = (endpoint, kept, envelope, log) => {
     send,
     leave() {
       keep();
-      for (let part; (part = chunk(away))[0]; away += part.length) {
+      for (let part = chunk(away); part[0]; part = chunk(away)) {
         const body = envelope(part);
-        if (!body || !navigator.sendBeacon(endpoint, body)) break;
+        if (!body) break;
+        if (!navigator.sendBeacon(endpoint, body)) post(body).catch(log);
+        away += part.length;
       }
     },
     clear() {
+      adopt();
       events = [];
-      local((storage) => storage.removeItem(own));
+      keep();
     }
   };
 };
 
-// src/privacy.ts
-var excluded = (options) => {
-  const { gpc, dnt, bots, localhost, frames } = options;
-  const browser = navigator;
-  if (gpc !== false && browser.globalPrivacyControl) return "Global Privacy Control";
-  if (dnt && browser.doNotTrack === "1") return "Do Not Track";
-  if (!bots && browser.webdriver) return "an automated browser";
-  if (!localhost && /^(file:|https?:\/\/(localhost|127\.|\[::1]))/.test(location.href)) return "localhost";
-  if (!frames && self !== top && (self.origin === "null" || frameElement?.hasAttribute("sandbox")))
-    return "a sandboxed frame";
-};
-var CAMPAIGN = /^utm_|cl(k|ck)?id$|^[gw]braid$/i;
-var SECRET_NAME = /token|code|key|secret|pass|auth|session|^sid$|mail|phone|otp|sig|jwt|nonce|state/i;
-var SECRET_VALUE = /@|%40|^(?=.*\d)[\w.~+/=%-]{20,}$/i;
-var scrub = (url, options) => {
-  const allowed = options.query && `${options.query}`.split(",");
-  return url.replace(/\/\/[^/?#]*@/, "//").replace(
-    /([?&#]([^=&#?]*)=)([^&#]*)/g,
-    (all, start2, name, value) => (allowed ? allowed.includes(name) : CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || SECRET_VALUE.test(value))) ? all : start2 + "*"
-  );
-};
-
 // src/elements.ts
-var CLICKABLE = "a,area,button,summary,[data-track],[role=button],[type=submit],[type=button],[type=image]";
-var DOWNLOAD = /\.(7z|apk|csv|dmg|docx?|epub|exe|gz|iso|mp[34]|msi|odt|pdf|pkg|pptx?|rar|txt|xlsx?|zip)$/i;
-var attribute = (element, name) => Element.prototype.getAttribute.call(element, name) ?? void 0;
+var CLICKABLE = "a,area,summary,button,[role=button],[type=button],[type=submit],[data-track]";
+var DOWNLOAD = /\.(apk|csv|dmg|docx?|exe|gz|mp[34]|msi|pdf|pptx?|rar|txt|xlsx?|zip)$/i;
+var attribute = (element, name) => element.getAttribute(name) ?? void 0;
 var path = (event) => {
   const elements = event.composedPath().filter((node) => node instanceof Element);
-  return elements.some((element) => attribute(element, "data-track-ignore") != null) ? [] : elements;
+  return elements.some((element) => element.hasAttribute("data-track-ignore")) ? [] : elements;
 };
-var resolve = (href) => Object.assign(document.createElement("a"), { href });
+var resolve = (href) => new URL(href, document.baseURI);
 var report = (elements, name, data, track) => {
   const named = elements.find((element) => attribute(element, "data-track"));
   for (const { name: name2, value } of named?.attributes ?? [])
     if (name2.startsWith("data-track-")) data[name2.slice(11)] = value;
   track(named && attribute(named, "data-track") || name, data);
 };
-var watchClicks = (options, on, track) => {
+var watchClicks = (track, scrub) => {
   const click = (event) => {
     const elements = path(event);
     const element = elements.find((element2) => element2.matches(CLICKABLE));
@@ -174,20 +150,19 @@ var watchClicks = (options, on, track) => {
     const data = {
       tag: element.localName,
       elementId: attribute(element, "id"),
-      text: element.textContent?.trim().slice(0, 80)
+      text: element.textContent.trim().slice(0, 80)
     };
     const href = attribute(element, "href") ?? attribute(element, "xlink:href");
     if (href != null) {
       const { href: url, protocol, host, pathname } = resolve(href);
-      data.href = scrub(url, options);
-      data.kind = !/^http/.test(protocol) ? protocol.slice(0, -1) : attribute(element, "download") != null || DOWNLOAD.test(pathname) ? "download" : host !== location.host ? "outbound" : "link";
+      data.href = scrub(url);
+      data.kind = !/^http/.test(protocol) ? protocol.slice(0, -1) : element.hasAttribute("download") || DOWNLOAD.test(pathname) ? "download" : host !== location.host ? "outbound" : "link";
     }
     report(elements, "click", data, track);
   };
-  on(window, "click", click);
-  on(window, "auxclick", click);
+  on("click auxclick", click);
 };
-var watchForms = (options, on, track) => {
+var watchForms = (track, scrub) => {
   const submit = (event) => {
     const elements = path(event);
     const form = elements[0];
@@ -200,23 +175,24 @@ var watchForms = (options, on, track) => {
         elementId: attribute(form, "id"),
         name: attribute(form, "name"),
         method: attribute(form, "method"),
-        action: scrub(resolve(attribute(form, "action") || "").href, options),
-        fields: Element.prototype.querySelectorAll.call(form, "input,select,textarea").length,
-        submitter: submitter ? attribute(submitter, "name") : void 0
+        action: scrub(resolve(attribute(form, "action") || "").href),
+        fields: form.querySelectorAll("input,select,textarea").length,
+        submitter: submitter?.getAttribute("name")
       },
       track
     );
   };
+  const roots = /* @__PURE__ */ new Set();
   const enter = (event) => {
-    for (const node of event.composedPath()) if (node instanceof ShadowRoot) on(node, "submit", submit);
+    for (const node of event.composedPath())
+      if (node instanceof ShadowRoot && !roots.has(node)) on("submit", submit, roots.add(node) && node);
   };
-  on(window, "submit", submit);
-  on(window, "focusin", enter);
-  on(window, "click", enter);
+  on("submit", submit);
+  on("focusin click", enter);
 };
 
 // src/pages.ts
-var watchPages = ({ spa, replaceState }, on, view) => {
+var watchPages = guarded(({ spa, replaceState }, view) => {
   const page = () => location.pathname + (spa === "path" ? "" : location.search) + (spa === "hash" ? location.hash : "");
   let last;
   let due = true;
@@ -232,9 +208,7 @@ var watchPages = ({ spa, replaceState }, on, view) => {
     look();
   };
   look();
-  on(document, "visibilitychange", look);
-  on(document, "prerenderingchange", look);
-  on(window, "pageshow", (event) => {
+  on("visibilitychange prerenderingchange pageshow", (event) => {
     due || (due = event.persisted);
     look();
   });
@@ -242,9 +216,9 @@ var watchPages = ({ spa, replaceState }, on, view) => {
   const { navigation } = window;
   if (navigation) {
     on(
-      navigation,
       "currententrychange",
-      (event) => moved(event.navigationType === "replace")
+      (event) => moved(event.navigationType === "replace"),
+      navigation
     );
   } else {
     for (const name of ["pushState", "replaceState"]) {
@@ -254,115 +228,124 @@ var watchPages = ({ spa, replaceState }, on, view) => {
         moved(name === "replaceState");
       };
     }
-    on(window, "popstate", () => moved());
-    on(window, "hashchange", () => moved());
+    on("popstate hashchange", () => moved());
   }
+});
+
+// src/privacy.ts
+var excluded = ({ gpc, dnt, bots, localhost, frames }) => {
+  const browser = navigator;
+  if (gpc !== false && browser.globalPrivacyControl) return "gpc";
+  if (dnt && browser.doNotTrack === "1") return "dnt";
+  if (!bots && browser.webdriver) return "bot";
+  if (!localhost && /^file|^\w+:\/\/(localhost|127\.|\[::1])/.test(location.href)) return "localhost";
+  if (!frames && self !== top && (origin === "null" || frameElement?.hasAttribute("sandbox"))) return "frame";
 };
+var CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
+var SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
+var SECRET_VALUE = /@|%40|^(?=.*\d)[\w.~+/=-]{20,}$/;
+var scrubber = ({ query }) => (url) => url.replace(/\/\/[^/?#]*@/, "//").replace(
+  /([?&#]([^=&#?]*)=)([^&#]*)/g,
+  (all, start2, name, value) => (query ? `${query}`.split(",").includes(name) : CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || SECRET_VALUE.test(value))) ? all : start2 + "*"
+);
 
 // src/tracker.ts
 var OPTED_OUT = "weir.optout";
 var start = (options, earlier) => {
   const { projectKey, storage, beforeSend } = options;
-  let silenced = excluded(options) || local((storage2) => storage2.getItem(OPTED_OUT));
+  listenIn(options.debug);
+  let silenced = excluded(options) || guarded(() => localStorage[OPTED_OUT])();
   let consent = options.consent === "pending" ? void 0 : true;
   let visitor;
   let userId;
   let common = {};
-  let referrer = document.referrer;
+  let { referrer } = document;
   let viewed;
-  const log = (...words) => {
-    if (options.debug) console.log("weir", ...words);
-  };
-  const guarded = (work) => (...inputs) => {
-    try {
-      return work(...inputs);
-    } catch (error) {
-      log(error);
-    }
-  };
-  const on = (target, type, listener) => target.addEventListener(type, guarded(listener), true);
   const open = () => consent && !silenced && !document.prerendering;
-  const visitorId = () => open() && storage !== "none" ? visitor || (visitor = readVisitor(options)) : void 0;
-  const envelope = (events) => open() ? JSON.stringify({
-    projectKey,
-    source: "snippet",
-    visitorId: visitorId(),
-    // Anew at each attempt: it tells a late event from a wrong clock.
-    sentAt: /* @__PURE__ */ new Date(),
-    events: []
-  }).replace(/]}$/, () => events + "]}") : void 0;
+  const visitorId = () => {
+    if (open() && storage !== "none" && !visitor) {
+      visitor = readVisitor(options) || uuid();
+      keepVisitor(options, visitor);
+    }
+    return visitor;
+  };
+  const envelope = (events) => open() ? (
+    // The time anew at each attempt: it tells a late event from a wrong clock.
+    JSON.stringify({ projectKey, source: "snippet", visitorId: visitorId(), sentAt: /* @__PURE__ */ new Date() }).slice(
+      0,
+      -1
+    ) + `,"events":[${events}]}`
+  ) : void 0;
   const queue = createQueue(
     options.endpoint,
     storage !== "none" && `weir.${projectKey}.`,
-    envelope,
-    log
+    envelope
   );
-  const track = (type, data, at, url) => {
-    if (silenced || consent === false || !type) return log("not sent", type, silenced || "no consent");
+  const scrub = scrubber(options);
+  const track = (type, data, at = Date.now(), url = location.href) => {
+    if (silenced || consent === false || !type) return log("not sent", type, silenced);
     let event = {
-      type: `${type}`,
-      url: scrub(url || location.href, options),
-      referrer: scrub(referrer, options),
+      type: type + "",
+      url: scrub(url),
+      referrer: scrub(referrer),
       data: { ...common, ...data },
-      timestamp: new Date(at || Date.now()).toISOString(),
+      timestamp: new Date(at),
       eventId: uuid(),
-      ...userId ? { userId } : {}
+      userId
     };
-    const hook = typeof beforeSend === "string" ? window[beforeSend] : beforeSend;
+    const hook = window[beforeSend] || beforeSend;
     if (hook) event = hook(event);
     log(event);
     if (event) queue.add(JSON.stringify(event));
   };
-  const view = (data, at, url) => {
+  const page = (data, _, at, url = location.href) => {
     referrer = viewed || referrer;
-    viewed = url || location.href;
+    viewed = url;
     track("pageview", data, at, url);
   };
   const forget = () => {
     visitor = void 0;
     queue.clear();
-    forgetVisitor(options);
+    keepVisitor(options);
   };
   const calls = {
     // No name of an event leads to what every object has.
     __proto__: null,
-    track: (name, data, at, url) => track(name, data, at, url),
-    page: (data, _, at, url) => view(data, at, url),
-    identify: (id) => {
+    track,
+    page,
+    identify(id) {
       userId = id;
     },
-    set: (data) => {
+    set(data) {
       common = { ...common, ...data };
     },
-    consent: (granted) => {
+    consent(granted) {
       consent = !!granted;
       if (consent) queue.send();
       else forget();
     },
-    optOut: () => {
-      silenced = "opted out";
+    optOut() {
+      silenced = OPTED_OUT;
       forget();
-      local((storage2) => storage2.setItem(OPTED_OUT, "1"));
+      localStorage[OPTED_OUT] = OPTED_OUT;
     },
-    optIn: () => {
-      local((storage2) => storage2.removeItem(OPTED_OUT));
+    optIn() {
       silenced = excluded(options);
+      delete localStorage[OPTED_OUT];
     },
     visitorId,
-    flush: () => queue.send()
+    flush: queue.send
   };
   const call = guarded(([name, first, second], at, url) => {
     const known = calls[name];
     return known ? known(first, second, at, url) : track(name, first, at, url);
   });
   earlier?.(call);
-  on(document, "visibilitychange", () => document.hidden ? queue.leave() : queue.send());
-  on(document, "prerenderingchange", queue.send);
-  on(window, "pagehide", queue.leave);
-  on(window, "online", queue.send);
-  if (options.clicks !== false) watchClicks(options, on, track);
-  if (options.forms !== false) watchForms(options, on, track);
-  if (options.pageviews !== false) guarded(watchPages)(options, on, view);
+  on("visibilitychange prerenderingchange online", () => document.hidden ? queue.leave() : queue.send());
+  on("pagehide", queue.leave);
+  if (options.clicks !== false) watchClicks(track, scrub);
+  if (options.forms !== false) watchForms(track, scrub);
+  if (options.pageviews !== false) watchPages(options, page);
   queue.send();
   return call;
 };

@@ -2,10 +2,13 @@
 // has answered for good, that no request needs a preflight, and that what is unanswered when a page ends goes out on
 // the site's next one; the collector drops what it has seen by its eventId.
 
-import { local, uuid } from './device';
+import { uuid } from './device';
+import { guarded, log } from './guard';
 
 /** The browser lets 64 KiB be in flight while a page ends, of fetch and beacons together. */
 const BODY_BYTES = 50000;
+/** No request without `keepalive` is sent, so an event has to fit into one. The collector takes little more. */
+const EVENT_BYTES = 60000;
 /** Beyond that the oldest events go: a site's whole storage is some 5 MB. */
 const KEPT_CHARACTERS = 1000000;
 
@@ -17,18 +20,18 @@ export interface Queue {
   send(): void;
   /** The page may end now: sends all that is not under way, and keeps all that is unanswered. */
   leave(): void;
+  /** Drops everything, also what is kept. */
   clear(): void;
 }
 
 /**
- * `kept` is the name under which unanswered events are kept on the device, if they may be; `envelope` gives a
- * request's body for some events, or nothing while none may leave the page.
+ * `kept` is what the names begin with under which unanswered events are kept on the device, if they may be;
+ * `envelope` gives a request's body for some events, or nothing while none may leave the page.
  */
 export const createQueue = (
   endpoint: string,
   kept: string | false,
   envelope: (events: string[]) => string | undefined,
-  log: (...words: unknown[]) => void,
 ): Queue => {
   const own = kept + uuid();
   let events: string[] = [];
@@ -37,82 +40,77 @@ export const createQueue = (
   let busy: boolean | undefined;
   let adopted: boolean | undefined;
   let failures = 0;
-  let timer: ReturnType<typeof setTimeout> | undefined;
+  let timer: number | undefined;
 
   /** What goes into one request, from this event on. */
   const chunk = (start: number) => {
     let bytes = 0;
     let end = start;
-    while (end < events.length && ((bytes += size(events[end] as string)) < BODY_BYTES || end === start))
-      end++;
+    for (; end < events.length; end++) {
+      bytes += size(events[end] as string);
+      if (bytes > BODY_BYTES && end > start) break;
+    }
     return events.slice(start, end);
   };
 
-  const keep = () => {
-    if (kept && envelope([]))
-      local((storage) =>
-        events[0] ? storage.setItem(own, JSON.stringify(events)) : storage.removeItem(own),
-      );
-  };
+  const post = (body: string) =>
+    fetch(endpoint, { method: 'POST', body, keepalive: true, credentials: 'omit' });
+
+  const keep = guarded(() => {
+    if (events[0] && kept && envelope([])) localStorage[own] = JSON.stringify(events);
+    else delete localStorage[own];
+  });
 
   /** Takes over what earlier pages of this site could not deliver. */
-  const adopt = () => {
+  const adopt = guarded(() => {
     adopted = true;
-    local((storage) => {
-      for (const name of Object.keys(storage))
-        if (kept && name.startsWith(kept)) {
-          const found = storage.getItem(name) as string;
-          storage.removeItem(name);
-          events = JSON.parse(found).concat(events);
-        }
-    });
+    for (const name in localStorage)
+      if (kept && name.startsWith(kept)) {
+        const found = localStorage[name];
+        delete localStorage[name];
+        events = JSON.parse(found).concat(events);
+      }
     keep();
-  };
+  });
 
   const send = async () => {
     if (busy || !envelope([])) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
-    const body = envelope(part) as string;
     clearTimeout(timer);
-    timer = undefined;
+    timer = 0;
     busy = true;
     away = part.length;
-    let pause = 0;
+    /** Seconds that the collector wants to be left alone; negative when it has answered for good. */
+    let pause = -1;
     try {
-      const answer = await fetch(endpoint, {
-        method: 'POST',
-        body,
-        keepalive: size(body) < 60000,
-        credentials: 'omit',
-        signal: AbortSignal.timeout(30000),
-      });
+      const answer = await post(envelope(part) as string);
       const { status } = answer;
       // Unread, it would hold the browser's quota for requests that outlive a page.
       log(status, await answer.text());
       // Any other refusal is final: the same bytes would be refused for ever.
       if (status > 499 || status === 429 || status === 408)
-        pause = +(answer.headers.get('Retry-After') as string) || 1;
+        pause = (answer.headers.get('Retry-After') as never) | 0;
     } catch (error) {
       log(error);
-      pause = 1;
+      pause = 0;
     }
     busy = false;
     away = 0;
-    if (pause) {
-      pause = Math.max(pause, Math.min(2 ** failures++, 60)) * (1 + Math.random() / 2);
-      timer = setTimeout(send, pause * 1000);
-    } else {
+    if (pause < 0) {
       failures = 0;
       events = events.filter((event) => !part.includes(event));
       send();
+    } else {
+      timer = setTimeout(send, (pause + Math.min(2 ** failures++, 60) * (0.5 + Math.random())) * 1000);
     }
     keep();
   };
 
   return {
     add(event) {
+      if (size(event) > EVENT_BYTES) return log('too large');
       events.push(event);
       while (events.join().length > KEPT_CHARACTERS) events.shift();
       // What one task of the page adds travels together.
@@ -121,14 +119,17 @@ export const createQueue = (
     send,
     leave() {
       keep();
-      for (let part: string[]; (part = chunk(away))[0]; away += part.length) {
+      for (let part = chunk(away); part[0]; part = chunk(away)) {
         const body = envelope(part);
-        if (!body || !navigator.sendBeacon(endpoint, body)) break;
+        if (!body) break;
+        if (!navigator.sendBeacon(endpoint, body)) post(body).catch(log);
+        away += part.length;
       }
     },
     clear() {
+      adopt();
       events = [];
-      local((storage) => storage.removeItem(own));
+      keep();
     },
   };
 };

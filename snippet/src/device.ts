@@ -2,49 +2,28 @@
 // none, and the page goes on.
 
 import type { Options } from './api';
+import { guarded } from './guard';
 
 const VISITOR = 'weir.visitor';
-const YEAR = 31536000;
-
-/** Calls `use` with localStorage; undefined where that throws. */
-export const local = <T>(use: (storage: Storage) => T): T | undefined => {
-  try {
-    return use(localStorage);
-  } catch {}
-};
+/** In seconds: nearly a year. */
+const KEPT = 3e7;
 
 /** A random UUID, also where a page without HTTPS has no crypto.randomUUID. */
-export const uuid = () => {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  let text = '';
-  bytes.forEach((byte, i) => {
-    if (i === 6) byte = (byte & 15) | 64;
-    if (i === 8) byte = (byte & 63) | 128;
-    text += (i > 3 && i < 11 && !(i & 1) ? '-' : '') + (byte + 256).toString(16).slice(1);
-  });
-  return text;
-};
+export const uuid = () =>
+  'xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx'.replace(/x/g, () =>
+    ((crypto.getRandomValues(new Uint8Array(1))[0] as number) & 15).toString(16),
+  );
 
-const writeCookie = (options: Options, value: string, seconds: number) => {
-  document.cookie =
-    `${VISITOR}=${value};path=/;samesite=lax;max-age=${seconds}` +
-    (options.cookieDomain ? ';domain=' + options.cookieDomain : '') +
-    (location.protocol === 'https:' ? ';secure' : '');
-};
+/** The visitor's id, if there is one. */
+export const readVisitor = guarded(({ storage }: Options): string | undefined =>
+  storage === 'cookie' ? document.cookie.match(`${VISITOR}=([^;]+)`)?.[1] : localStorage[VISITOR],
+);
 
-/** The visitor's id, made and kept when there is none yet. */
-export const readVisitor = (options: Options): string => {
-  const cookie = options.storage === 'cookie';
-  const id =
-    (cookie
-      ? document.cookie.match(VISITOR + '=([^;]+)')?.[1]
-      : local((storage) => storage.getItem(VISITOR))) || uuid();
-  if (cookie) writeCookie(options, id, YEAR);
-  else local((storage) => storage.setItem(VISITOR, id));
-  return id;
-};
-
-export const forgetVisitor = (options: Options) => {
-  if (options.storage === 'cookie') writeCookie(options, '', 0);
-  else local((storage) => storage.removeItem(VISITOR));
-};
+/** Keeps the visitor's id, or with no id forgets it. */
+export const keepVisitor = guarded(({ storage, cookieDomain }: Options, id?: string) => {
+  if (storage === 'cookie')
+    // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is younger than the browsers we are for.
+    document.cookie = `${VISITOR}=${id};path=/;samesite=lax;domain=${cookieDomain || ''};max-age=${id ? KEPT : 0}`;
+  else if (id) localStorage[VISITOR] = id;
+  else delete localStorage[VISITOR];
+});

@@ -1,26 +1,25 @@
 // Clicks and forms: seen on the way down, before anybody can stop them; the page's own handling is never touched.
 
-import type { Options, Properties } from './api';
-import { scrub } from './privacy';
-import type { Listen } from './tracker';
+import type { Properties } from './api';
+import { on } from './guard';
 
 type Track = (name: string, data: Properties) => void;
+type Scrub = (url: string) => string;
 
-const CLICKABLE = 'a,area,button,summary,[data-track],[role=button],[type=submit],[type=button],[type=image]';
-const DOWNLOAD = /\.(7z|apk|csv|dmg|docx?|epub|exe|gz|iso|mp[34]|msi|odt|pdf|pkg|pptx?|rar|txt|xlsx?|zip)$/i;
+const CLICKABLE = 'a,area,summary,button,[role=button],[type=button],[type=submit],[data-track]';
+const DOWNLOAD = /\.(apk|csv|dmg|docx?|exe|gz|mp[34]|msi|pdf|pptx?|rar|txt|xlsx?|zip)$/i;
 
-/** What an element says in attributes; its properties may be hidden by fields named like them. */
-const attribute = (element: Element, name: string) =>
-  Element.prototype.getAttribute.call(element, name) ?? undefined;
+/** What an element says in an attribute: a form's properties are hidden by fields that are named like them. */
+const attribute = (element: Element, name: string) => element.getAttribute(name) ?? undefined;
 
 /** The elements that an event passes, from the innermost; none where one of them asks to be left alone. */
 const path = (event: Event): Element[] => {
   const elements = event.composedPath().filter((node): node is Element => node instanceof Element);
-  return elements.some((element) => attribute(element, 'data-track-ignore') != null) ? [] : elements;
+  return elements.some((element) => element.hasAttribute('data-track-ignore')) ? [] : elements;
 };
 
 /** A link as the browser would follow it. */
-const resolve = (href: string) => Object.assign(document.createElement('a'), { href });
+const resolve = (href: string) => new URL(href, document.baseURI);
 
 /** Tracks under the name that `data-track` gives, with its `data-track-*` properties; else under the usual one. */
 const report = (elements: Element[], name: string, data: Properties, track: Track) => {
@@ -30,7 +29,7 @@ const report = (elements: Element[], name: string, data: Properties, track: Trac
   track((named && attribute(named, 'data-track')) || name, data);
 };
 
-export const watchClicks = (options: Options, on: Listen, track: Track) => {
+export const watchClicks = (track: Track, scrub: Scrub) => {
   const click = (event: Event) => {
     const elements = path(event);
     const element = elements.find((element) => element.matches(CLICKABLE));
@@ -39,15 +38,15 @@ export const watchClicks = (options: Options, on: Listen, track: Track) => {
     const data: Properties = {
       tag: element.localName,
       elementId: attribute(element, 'id'),
-      text: element.textContent?.trim().slice(0, 80),
+      text: element.textContent.trim().slice(0, 80),
     };
     const href = attribute(element, 'href') ?? attribute(element, 'xlink:href');
     if (href != null) {
       const { href: url, protocol, host, pathname } = resolve(href);
-      data.href = scrub(url, options);
+      data.href = scrub(url);
       data.kind = !/^http/.test(protocol)
         ? protocol.slice(0, -1)
-        : attribute(element, 'download') != null || DOWNLOAD.test(pathname)
+        : element.hasAttribute('download') || DOWNLOAD.test(pathname)
           ? 'download'
           : host !== location.host
             ? 'outbound'
@@ -55,11 +54,10 @@ export const watchClicks = (options: Options, on: Listen, track: Track) => {
     }
     report(elements, 'click', data, track);
   };
-  on(window, 'click', click);
-  on(window, 'auxclick', click);
+  on('click auxclick', click);
 };
 
-export const watchForms = (options: Options, on: Listen, track: Track) => {
+export const watchForms = (track: Track, scrub: Scrub) => {
   const submit = (event: Event) => {
     const elements = path(event);
     const form = elements[0];
@@ -72,18 +70,19 @@ export const watchForms = (options: Options, on: Listen, track: Track) => {
         elementId: attribute(form, 'id'),
         name: attribute(form, 'name'),
         method: attribute(form, 'method'),
-        action: scrub(resolve(attribute(form, 'action') || '').href, options),
-        fields: Element.prototype.querySelectorAll.call(form, 'input,select,textarea').length,
-        submitter: submitter ? attribute(submitter, 'name') : undefined,
+        action: scrub(resolve(attribute(form, 'action') || '').href),
+        fields: form.querySelectorAll('input,select,textarea').length,
+        submitter: submitter?.getAttribute('name'),
       },
       track,
     );
   };
   // A shadow root keeps the submits of its forms to itself, but not what comes before them.
+  const roots = new Set<EventTarget>();
   const enter = (event: Event) => {
-    for (const node of event.composedPath()) if (node instanceof ShadowRoot) on(node, 'submit', submit);
+    for (const node of event.composedPath())
+      if (node instanceof ShadowRoot && !roots.has(node)) on('submit', submit, roots.add(node) && node);
   };
-  on(window, 'submit', submit);
-  on(window, 'focusin', enter);
-  on(window, 'click', enter);
+  on('submit', submit);
+  on('focusin click', enter);
 };

@@ -2,11 +2,11 @@
 // of a single-page app.
 
 import type { Options } from './api';
-import type { Listen } from './tracker';
+import { guarded, on } from './guard';
 
 type Navigation = EventTarget;
 
-export const watchPages = ({ spa, replaceState }: Options, on: Listen, view: () => void) => {
+export const watchPages = guarded(({ spa, replaceState }: Options, view: () => void) => {
   /** What tells one page of the site from another. */
   const page = () =>
     location.pathname + (spa === 'path' ? '' : location.search) + (spa === 'hash' ? location.hash : '');
@@ -27,17 +27,17 @@ export const watchPages = ({ spa, replaceState }: Options, on: Listen, view: () 
   };
 
   look();
-  on(document, 'visibilitychange', look);
-  on(document, 'prerenderingchange', look);
-  on(window, 'pageshow', (event) => {
+  on('visibilitychange prerenderingchange pageshow', (event) => {
     due ||= (event as PageTransitionEvent).persisted;
     look();
   });
   if (spa === 'off') return;
   const { navigation } = window as Window & { navigation?: Navigation };
   if (navigation) {
-    on(navigation, 'currententrychange', (event) =>
-      moved((event as Event & { navigationType?: string }).navigationType === 'replace'),
+    on(
+      'currententrychange',
+      (event) => moved((event as Event & { navigationType?: string }).navigationType === 'replace'),
+      navigation,
     );
   } else {
     for (const name of ['pushState', 'replaceState'] as const) {
@@ -47,7 +47,6 @@ export const watchPages = ({ spa, replaceState }: Options, on: Listen, view: () 
         moved(name === 'replaceState');
       };
     }
-    on(window, 'popstate', () => moved());
-    on(window, 'hashchange', () => moved());
+    on('popstate hashchange', () => moved());
   }
-};
+});

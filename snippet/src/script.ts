@@ -2,10 +2,11 @@
 // it came is called now.
 
 import type { Options } from './api';
+import { guarded } from './guard';
 import { type Call, start } from './tracker';
 
 /** When, where, and with what the stub was called. */
-type Waiting = [number, string, ArrayLike<unknown>];
+type Waiting = [number, string, Iterable<unknown> & { 0?: unknown; 1?: unknown }];
 
 interface Global {
   (...call: unknown[]): unknown;
@@ -14,10 +15,11 @@ interface Global {
   t?: Record<string, Call>;
 }
 
-const script = document.currentScript as HTMLScriptElement | null;
+/** Nothing of it is known where the page's own code runs this. */
+const script = (document.currentScript || {}) as Partial<HTMLScriptElement>;
 const options: Record<string, unknown> = {};
-for (const name in script?.dataset) {
-  const value = script?.dataset[name];
+for (const name in script.dataset) {
+  const value = script.dataset[name];
   options[name] = value !== 'false' && value;
 }
 const place = (options.name as string) || 'weir';
@@ -27,18 +29,15 @@ const trackers = before?.t || {};
 const waiting = before?.q || [];
 
 /** Starts a project's tracker, once on a page, as soon as its key is known. */
-const init = (more?: unknown) => {
+const init = guarded((more?: unknown) => {
   Object.assign(options, more);
   const key = options.projectKey as string;
   if (!key || trackers[key]) return;
-  options.endpoint = new URL(
-    (options.endpoint as string) || '/api/events',
-    script?.src || location.href,
-  ).href;
+  options.endpoint = new URL((options.endpoint as string) || '/api/events', script.src || location.href).href;
   trackers[key] = start(options as unknown as Options, (call) => {
-    for (const [at, url, args] of waiting) if (args[0] !== 'init') call([...Array.from(args)], at, url);
+    for (const [at, url, args] of waiting) if (args[0] !== 'init') call(args, at, url);
   });
-};
+});
 
 const weir: Global = (...args) => {
   if (args[0] === 'init') return init(args[1]);

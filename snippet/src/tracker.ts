@@ -2,135 +2,124 @@
 
 import type { Options, Properties, TrackedEvent } from './api';
 import { createQueue } from './delivery';
-import { forgetVisitor, local, readVisitor, uuid } from './device';
+import { keepVisitor, readVisitor, uuid } from './device';
 import { watchClicks, watchForms } from './elements';
+import { guarded, listenIn, log, on } from './guard';
 import { watchPages } from './pages';
-import { excluded, scrub } from './privacy';
-
-/** Listens before anybody else does; what a listener of ours throws stays with us. */
-export type Listen = (target: EventTarget, type: string, listener: (event: Event) => void) => void;
+import { excluded, scrubber } from './privacy';
 
 /** A call as it was made: its arguments, and for one that had to wait, when and where. */
-export type Call = (call: unknown[], at?: number, url?: string) => unknown;
+export type Call = (call: Iterable<unknown>, at?: number, url?: string) => unknown;
+
+/** What a call does with its first and second argument. */
+type Method = (first: unknown, second?: unknown, at?: number, url?: string) => unknown;
 
 const OPTED_OUT = 'weir.optout';
 
 /** Starts a tracker. `earlier` is called before it looks at the page: what it asks counts for the first page view. */
 export const start = (options: Options, earlier?: (call: Call) => void): Call => {
   const { projectKey, storage, beforeSend } = options;
-  let silenced = excluded(options) || local((storage) => storage.getItem(OPTED_OUT));
+  listenIn(options.debug);
+  let silenced = excluded(options) || guarded(() => localStorage[OPTED_OUT])();
   /** Undefined while nobody has been asked. */
   let consent = options.consent === 'pending' ? undefined : true;
   let visitor: string | undefined;
   let userId: string | undefined;
   let common: Properties = {};
-  let referrer = document.referrer;
+  let { referrer } = document;
   let viewed: string | undefined;
-
-  const log = (...words: unknown[]) => {
-    if (options.debug) console.log('weir', ...words);
-  };
-  const guarded =
-    <A extends unknown[]>(work: (...inputs: A) => unknown) =>
-    (...inputs: A) => {
-      try {
-        return work(...inputs);
-      } catch (error) {
-        log(error);
-      }
-    };
-  const on: Listen = (target, type, listener) => target.addEventListener(type, guarded(listener), true);
 
   const open = () =>
     consent && !silenced && !(document as Document & { prerendering?: boolean }).prerendering;
-  const visitorId = () => (open() && storage !== 'none' ? (visitor ||= readVisitor(options)) : undefined);
+  const visitorId = () => {
+    if (open() && storage !== 'none' && !visitor) {
+      visitor = readVisitor(options) || uuid();
+      keepVisitor(options, visitor);
+    }
+    return visitor;
+  };
   const envelope = (events: string[]) =>
     open()
-      ? JSON.stringify({
-          projectKey,
-          source: 'snippet',
-          visitorId: visitorId(),
-          // Anew at each attempt: it tells a late event from a wrong clock.
-          sentAt: new Date(),
-          events: [],
-        }).replace(/]}$/, () => events + ']}')
+      ? // The time anew at each attempt: it tells a late event from a wrong clock.
+        JSON.stringify({ projectKey, source: 'snippet', visitorId: visitorId(), sentAt: new Date() }).slice(
+          0,
+          -1,
+        ) + `,"events":[${events}]}`
       : undefined;
   const queue = createQueue(
     options.endpoint as string,
     storage !== 'none' && `weir.${projectKey}.`,
     envelope,
-    log,
   );
+  const scrub = scrubber(options);
 
-  const track = (type: unknown, data?: unknown, at?: number, url?: string) => {
-    if (silenced || consent === false || !type) return log('not sent', type, silenced || 'no consent');
+  const track: Method = (type, data, at = Date.now(), url = location.href) => {
+    if (silenced || consent === false || !type) return log('not sent', type, silenced);
     let event: TrackedEvent | null | undefined | false = {
-      type: `${type}`,
-      url: scrub(url || location.href, options),
-      referrer: scrub(referrer, options),
+      type: type + '',
+      url: scrub(url),
+      referrer: scrub(referrer),
       data: { ...common, ...(data as Properties) },
-      timestamp: new Date(at || Date.now()).toISOString(),
+      timestamp: new Date(at),
       eventId: uuid(),
-      ...(userId ? { userId } : {}),
+      userId,
     };
-    const hook = typeof beforeSend === 'string' ? (window as never)[beforeSend] : beforeSend;
+    const hook = (window as never)[beforeSend as string] || beforeSend;
     if (hook) event = (hook as (event: TrackedEvent) => TrackedEvent | null)(event);
     log(event);
     if (event) queue.add(JSON.stringify(event));
   };
-  const view = (data?: unknown, at?: number, url?: string) => {
+  const page: Method = (data, _, at, url = location.href) => {
     referrer = viewed || referrer;
-    viewed = url || location.href;
+    viewed = url;
     track('pageview', data, at, url);
   };
   /** Takes what is kept of the visitor from the page and the device. */
   const forget = () => {
     visitor = undefined;
     queue.clear();
-    forgetVisitor(options);
+    keepVisitor(options);
   };
 
-  const calls: Record<string, (first: unknown, second: unknown, at?: number, url?: string) => unknown> = {
+  const calls: Record<string, Method> = {
     // No name of an event leads to what every object has.
     __proto__: null as never,
-    track: (name, data, at, url) => track(name, data, at, url),
-    page: (data, _, at, url) => view(data, at, url),
-    identify: (id) => {
+    track,
+    page,
+    identify(id) {
       userId = id as string;
     },
-    set: (data) => {
+    set(data) {
       common = { ...common, ...(data as Properties) };
     },
-    consent: (granted) => {
+    consent(granted) {
       consent = !!granted;
       if (consent) queue.send();
       else forget();
     },
-    optOut: () => {
-      silenced = 'opted out';
+    optOut() {
+      silenced = OPTED_OUT;
       forget();
-      local((storage) => storage.setItem(OPTED_OUT, '1'));
+      localStorage[OPTED_OUT] = OPTED_OUT;
     },
-    optIn: () => {
-      local((storage) => storage.removeItem(OPTED_OUT));
+    optIn() {
       silenced = excluded(options);
+      delete localStorage[OPTED_OUT];
     },
     visitorId,
-    flush: () => queue.send(),
+    flush: queue.send,
   };
-  const call: Call = guarded(([name, first, second]: unknown[], at?: number, url?: string) => {
+  const call: Call = guarded(([name, first, second]: Iterable<unknown>, at?: number, url?: string) => {
     const known = calls[name as string];
     return known ? known(first, second, at, url) : track(name, first, at, url);
   });
 
   earlier?.(call);
-  on(document, 'visibilitychange', () => (document.hidden ? queue.leave() : queue.send()));
-  on(document, 'prerenderingchange', queue.send);
-  on(window, 'pagehide', queue.leave);
-  on(window, 'online', queue.send);
-  if (options.clicks !== false) watchClicks(options, on, track);
-  if (options.forms !== false) watchForms(options, on, track);
-  if (options.pageviews !== false) guarded(watchPages)(options, on, view);
+  on('visibilitychange prerenderingchange online', () => (document.hidden ? queue.leave() : queue.send()));
+  on('pagehide', queue.leave);
+  if (options.clicks !== false) watchClicks(track, scrub);
+  if (options.forms !== false) watchForms(track, scrub);
+  if (options.pageviews !== false) watchPages(options, page as () => void);
   queue.send();
   return call;
 };

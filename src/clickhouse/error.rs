@@ -140,7 +140,7 @@ pub(super) fn server_code(text: &str) -> Option<u32> {
 }
 
 /// An error with its causes: hyper's own text stops at `client error (Connect)`.
-fn sentence(error: &dyn std::error::Error) -> String {
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -154,7 +154,7 @@ fn sentence(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let end = text.floor_char_boundary(MESSAGE_BYTES);
     if end == text.len() { text.to_owned() } else { format!("{}…", &text[..end]) }
 }

@@ -2,11 +2,14 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 
 use bytes::Bytes;
-use clickhouse::Compression;
+use tokio::time::timeout;
 
-use super::{ClickHouseError, Store};
+use super::connection::Pieces;
+use super::error::{cut, sentence};
+use super::{ClickHouseError, Store, block, confirm};
 use crate::failpoint;
 
 /// What an insert is and how ClickHouse recognises it.
@@ -17,7 +20,8 @@ pub struct Insert<'a> {
     /// The deduplication token: the same for the same bytes, another for others. ClickHouse drops rows under a
     /// token it knows without an error, whatever they are.
     pub token: &'a str,
-    /// The name the query runs under, for [`Store::end_queries`]; one for each attempt.
+    /// The name the query runs under, for [`Store::end_queries`], and by which its answer is known; one for each
+    /// attempt.
     pub query_id: &'a str,
 }
 
@@ -62,35 +66,55 @@ impl Store {
     /// Inserts what `rows` gives. `Ok` means that ClickHouse has confirmed all of it; sent again under the same
     /// token, it is stored once. After an error a part may be stored, and after a timeout it may still be:
     /// [`end_queries`](Self::end_queries) first, then look.
+    ///
+    /// What answers 200 and is not ClickHouse confirms nothing: an answer must name the query by its id. A proxy that
+    /// gives queries other ids makes every insert fail.
     pub async fn insert(&self, insert: &Insert<'_>, rows: impl RowSource) -> Result<(), ClickHouseError> {
         let limit = self.timeouts.insert;
-        match tokio::time::timeout(limit, self.stream(insert, rows)).await {
-            Ok(Err(ClickHouseError::Timeout(_))) | Err(_) => Err(ClickHouseError::Timeout(limit)),
-            Ok(result) => result,
-        }
+        let inserted = timeout(limit, self.stream(insert, rows)).await;
+        inserted.unwrap_or(Err(ClickHouseError::Timeout(limit)))
     }
 
-    async fn stream(&self, insert: &Insert<'_>, mut rows: impl RowSource) -> Result<(), ClickHouseError> {
-        let mut request = self
-            .client
-            .clone()
-            .with_compression(Compression::Lz4)
-            .insert_formatted_with(format!("INSERT INTO {} FORMAT RowBinaryWithNamesAndTypes", insert.table))
-            .with_timeouts(Some(self.timeouts.send), Some(self.timeouts.insert))
-            .with_setting("insert_deduplication_token", insert.token)
-            .with_setting("query_id", insert.query_id);
-        for (name, value) in SETTINGS {
-            request = request.with_setting(*name, *value);
-        }
+    async fn stream(&self, insert: &Insert<'_>, rows: impl RowSource) -> Result<(), ClickHouseError> {
+        let sql = format!("INSERT INTO {} FORMAT RowBinaryWithNamesAndTypes", insert.table);
+        let parameters = [
+            ("database", self.database.as_str()),
+            ("query", &sql),
+            ("query_id", insert.query_id),
+            ("insert_deduplication_token", insert.token),
+            // The body is compressed.
+            ("decompress", "1"),
+        ];
+        let (pieces, mut answer) = self.inserts.post(parameters.iter().chain(SETTINGS).copied())?;
+        // Kept while the answer is read, and dropped only then: that closes the connection.
+        let mut sending = pin!(self.send_pieces(rows, pieces));
+        let (answer, whole) = tokio::select! {
+            biased;
+            sent = &mut sending => {
+                let whole = sent?;
+                (answer.await, whole)
+            }
+            early = &mut answer => (early, false),
+        };
+        let answer = answer.map_err(|error| ClickHouseError::Network(cut(&sentence(&error))))?;
+        confirm::read(answer, insert.query_id, whole).await
+    }
+
+    /// Sends all rows and says that they are all. `false` where the connection does not take them: it is broken, or
+    /// has an answer already.
+    async fn send_pieces(&self, mut rows: impl RowSource, pieces: Pieces) -> Result<bool, ClickHouseError> {
+        let limit = self.timeouts.send;
+        let too_slow = |_| ClickHouseError::Timeout(limit);
         while let Some(piece) = rows.next().await.map_err(ClickHouseError::Source)? {
-            // Compressed, nothing is a block of length 0, which ClickHouse refuses.
-            if piece.is_empty() {
+            let compressed = block::compress(&piece);
+            if compressed.is_empty() {
                 continue;
             }
-            // A request whose send failed is dropped, which aborts it: `end` would answer Ok then.
-            request.send(piece).await?;
+            if timeout(limit, pieces.send(compressed.into())).await.map_err(too_slow)?.is_err() {
+                return Ok(false);
+            }
             failpoint::reach("piece_sent");
         }
-        Ok(request.end().await?)
+        Ok(timeout(limit, pieces.end()).await.map_err(too_slow)?.is_ok())
     }
 }

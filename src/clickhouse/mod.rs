@@ -6,6 +6,9 @@
 //! are at fault. Passwords are never shown.
 
 mod altered;
+mod block;
+mod confirm;
+mod connection;
 mod engine;
 mod error;
 mod insert;

@@ -1,4 +1,4 @@
-//! The client: one HTTP pool, a deadline around each call.
+//! The client: connections for queries and others for inserts, a deadline around each call.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use clickhouse::query::Query;
 use clickhouse::{Client, RowOwned, RowRead};
 use tokio::time::Instant;
 
+use super::connection::{Requests, connector, pool};
 use super::{ClickHouseError, ClickHouseSettings};
 
 /// How long each kind of call may take before it is given up.
@@ -33,11 +34,13 @@ impl Default for Timeouts {
     }
 }
 
-/// A ClickHouse and our tables in it. Clones share one pool of connections, which lives on the runtime that first
-/// uses it: make all calls from one runtime.
+/// A ClickHouse and our tables in it. Clones share their connections, which live on the runtime that first uses
+/// them: make all calls from one runtime.
 #[derive(Clone)]
 pub struct Store {
+    /// For queries.
     pub(super) client: Client,
+    pub(super) inserts: Requests,
     pub(super) database: String,
     pub(super) timeouts: Timeouts,
 }
@@ -45,17 +48,19 @@ pub struct Store {
 impl Store {
     /// A client; nothing is connected yet.
     pub fn new(settings: &ClickHouseSettings) -> Self {
-        let client = Client::default()
+        let connector = connector();
+        let client = Client::with_http_client(pool().build(connector.clone()))
             .with_url(&settings.url)
             .with_database(&settings.database)
             .with_user(&settings.user)
             .with_password(settings.password.reveal())
             .with_product_info("weir", env!("CARGO_PKG_VERSION"));
-        Self { client, database: settings.database.clone(), timeouts: settings.timeouts }
+        let inserts = Requests::new(settings, connector);
+        Self { client, inserts, database: settings.database.clone(), timeouts: settings.timeouts }
     }
 
-    /// The server's version; the proof that ClickHouse answers and knows us, since any HTTP 200 passes as a success
-    /// elsewhere. The database need not exist.
+    /// The server's version; the proof that ClickHouse answers and knows us, since for a statement that answers
+    /// nothing, an INSERT of rows aside, any HTTP 200 passes as a success. The database need not exist.
     pub async fn version(&self) -> Result<String, ClickHouseError> {
         let client = self.client.clone().with_database("system");
         self.fetch_one(self.timeouts.query, client.query_raw("SELECT version()")).await

@@ -6,6 +6,7 @@ mod architecture;
 mod away;
 mod backpressure;
 mod clickhouse;
+mod confirm;
 mod contract;
 mod crash;
 mod damage;

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A TCP proxy on a port of its own.
@@ -24,6 +24,10 @@ struct Rules {
     lose: Fault,
     cut: Fault,
     refuse: Fault,
+    mislead: Fault,
+    /// What the misled are told.
+    page: Mutex<&'static str>,
+    cut_answer: Fault,
     /// Milliseconds before each piece of an INSERT is passed on.
     delay: AtomicU64,
 }
@@ -81,6 +85,27 @@ impl Proxy {
         self.rules.refuse.done()
     }
 
+    /// Answers the next INSERTs with a 200 of its own and this page, at once.
+    pub fn mislead_inserts(&self, count: usize, page: &'static str) {
+        *self.rules.page.lock().unwrap() = page;
+        self.rules.mislead.begin(count);
+    }
+
+    /// INSERTs answered with a false 200 so far.
+    pub fn misled(&self) -> usize {
+        self.rules.mislead.done()
+    }
+
+    /// Cuts the answers to the next INSERTs off in the middle.
+    pub fn cut_answers(&self, count: usize) {
+        self.rules.cut_answer.begin(count);
+    }
+
+    /// Answers to INSERTs cut off so far.
+    pub fn answers_cut(&self) -> usize {
+        self.rules.cut_answer.done()
+    }
+
     /// Waits before each piece of an INSERT is passed on.
     pub fn slow_down(&self, milliseconds: u64) {
         self.rules.delay.store(milliseconds, Ordering::SeqCst);
@@ -116,8 +141,14 @@ fn pass(client: TcpStream, server: TcpStream, rules: &Arc<Rules>) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            if inserting.swap(false, Ordering::SeqCst) && rules.lose.hits() {
-                break;
+            if inserting.swap(false, Ordering::SeqCst) {
+                if rules.lose.hits() {
+                    break;
+                }
+                if rules.cut_answer.hits() {
+                    let _ = to.write_all(&buffer[..length / 2]);
+                    break;
+                }
             }
             if to.write_all(&buffer[..length]).is_err() {
                 break;
@@ -140,7 +171,12 @@ fn pass_requests(
         let head = String::from_utf8_lossy(&buffer[..length.min(4096)]);
         if head.starts_with("POST ") && head.contains("INSERT") {
             if rules.refuse.hits() {
-                return refuse(client);
+                let page = "<html><h1>500 Internal Server Error</h1></html>";
+                return answer(client, "500 Internal Server Error", page);
+            }
+            if rules.mislead.hits() {
+                let page = *rules.page.lock().unwrap();
+                return answer(client, "200 OK", page);
             }
             if rules.cut.hits() {
                 // Behind the head, if there is more.
@@ -161,10 +197,9 @@ fn pass_requests(
 }
 
 /// As a load balancer does whose ClickHouse has gone.
-fn refuse(mut client: &TcpStream) -> std::io::Result<()> {
-    let page = "<html><h1>500 Internal Server Error</h1></html>";
+fn answer(mut client: &TcpStream, status: &str, page: &str) -> std::io::Result<()> {
     let length = page.len();
-    let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html\r\nConnection: close";
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/html\r\nConnection: close");
     write!(client, "{head}\r\nContent-Length: {length}\r\n\r\n{page}")?;
     // The rest of the request, so that the answer is not lost to a reset.
     std::io::copy(&mut client, &mut std::io::sink()).map(drop)
