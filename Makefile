@@ -1,9 +1,10 @@
 # What there is to do here. `make` alone lists it.
 
 ENGINE := .engine/node_modules/.package-lock.json
+SNIPPET := snippet/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine test soak lint bench strace
+.PHONY: help run build engine snippet test soak lint bench strace chromium
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,21 +22,32 @@ $(ENGINE): .engine/package.json .engine/package-lock.json
 	npm ci --prefix .engine --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-test: engine build strace ## Run every test, against the real engine
+$(SNIPPET): snippet/package.json snippet/package-lock.json
+	npm ci --prefix snippet --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+snippet: $(SNIPPET) ## Build the snippet anew
+	npm run --prefix snippet build
+
+test: engine build strace chromium $(SNIPPET) ## Run every test, against the real engine and in a real browser
 	cargo test --locked
+	npm test --prefix snippet
+	npm run --prefix snippet test:browser
 
 soak: engine ## Kill collectors and engines at every step and 400 times at random; try the journal's model at length
 	PROPTEST_CASES=4000 cargo test --locked --lib journal::tests::model
 	WEIR_TEST_SOAK=1 cargo test --locked --test weir -- crash:: pair:: matrix:: --nocapture --test-threads=2
 
-# The system calls of a collector are traced by a test.
-strace:
-	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace; } \
-	  || { echo "the tests need strace, which could not be installed: please install it"; exit 1; }
+# The system calls of a collector are traced by a test; others look through a browser.
+strace chromium:
+	@command -v $@ > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y $@ > /dev/null; } \
+	  || { echo "the tests need $@, which could not be installed: please install it"; exit 1; }
 
-lint: ## Check the formatting, and lint with warnings denied
+lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see that snippet/dist is what snippet/src makes
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
+	npm run --prefix snippet lint
+	npm run --prefix snippet check
 
 bench: ## Measure the way of an event from its bytes to the journal's buffer
 	cargo bench --locked --bench intake

@@ -42,6 +42,7 @@ var size = (text) => new Blob([text]).size;
 var createQueue = (endpoint, kept, envelope) => {
   const own = kept + uuid();
   let events = [];
+  let characters = 0;
   let away = 0;
   let busy;
   let adopted;
@@ -58,7 +59,9 @@ var createQueue = (endpoint, kept, envelope) => {
   };
   const post = (body) => fetch(endpoint, { method: "POST", body, keepalive: true, credentials: "omit" });
   const keep = guarded(() => {
-    if (events[0] && kept && envelope([])) localStorage[own] = JSON.stringify(events);
+    const text = JSON.stringify(events);
+    characters = text.length;
+    if (events[0] && kept && envelope([])) localStorage[own] = text;
     else delete localStorage[own];
   });
   const adopt = guarded(() => {
@@ -105,8 +108,9 @@ var createQueue = (endpoint, kept, envelope) => {
   return {
     add(event) {
       if (size(event) > EVENT_BYTES) return log("too large");
+      characters += event.length;
       events.push(event);
-      while (events.join().length > KEPT_CHARACTERS) events.shift();
+      while (characters > KEPT_CHARACTERS) characters -= events.shift().length;
       if (!timer) queueMicrotask(send);
     },
     send,
@@ -129,7 +133,7 @@ var createQueue = (endpoint, kept, envelope) => {
 
 // src/elements.ts
 var CLICKABLE = "a,area,summary,button,[role=button],[type=button],[type=submit],[data-track]";
-var DOWNLOAD = /\.(apk|csv|dmg|docx?|exe|gz|mp[34]|msi|pdf|pptx?|rar|txt|xlsx?|zip)$/i;
+var DOWNLOAD = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
 var attribute = (element, name) => element.getAttribute(name) ?? void 0;
 var path = (event) => {
   const elements = event.composedPath().filter((node) => node instanceof Element);
@@ -149,8 +153,7 @@ var watchClicks = (track, scrub) => {
     if (!element || event.button > 1) return;
     const data = {
       tag: element.localName,
-      elementId: attribute(element, "id"),
-      text: element.textContent.trim().slice(0, 80)
+      elementId: attribute(element, "id")
     };
     const href = attribute(element, "href") ?? attribute(element, "xlink:href");
     if (href != null) {
@@ -197,7 +200,7 @@ var watchPages = guarded(({ spa, replaceState }, view) => {
   let last;
   let due = true;
   const look = () => {
-    if (due && !document.hidden && !document.prerendering) {
+    if (due && !document.hidden) {
       due = false;
       last = page();
       view();
@@ -208,7 +211,7 @@ var watchPages = guarded(({ spa, replaceState }, view) => {
     look();
   };
   look();
-  on("visibilitychange prerenderingchange pageshow", (event) => {
+  on("visibilitychange pageshow", (event) => {
     due || (due = event.persisted);
     look();
   });
@@ -243,10 +246,11 @@ var excluded = ({ gpc, dnt, bots, localhost, frames }) => {
 };
 var CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
 var SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
-var SECRET_VALUE = /@|%40|^(?=.*\d)[\w.~+/=-]{20,}$/;
+var EMAIL = /@|%40/;
+var MACHINE_MADE = /^(?=.*\d)[\w.~+/=-]{20,}$/;
 var scrubber = ({ query }) => (url) => url.replace(/\/\/[^/?#]*@/, "//").replace(
   /([?&#]([^=&#?]*)=)([^&#]*)/g,
-  (all, start2, name, value) => (query ? `${query}`.split(",").includes(name) : CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || SECRET_VALUE.test(value))) ? all : start2 + "*"
+  (all, start2, name, value) => (query ? `${query}`.split(",").includes(name) : !EMAIL.test(value) && (CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || MACHINE_MADE.test(value)))) ? all : `${start2}*`
 );
 
 // src/tracker.ts
@@ -271,10 +275,12 @@ var start = (options, earlier) => {
   };
   const envelope = (events) => open() ? (
     // The time anew at each attempt: it tells a late event from a wrong clock.
-    JSON.stringify({ projectKey, source: "snippet", visitorId: visitorId(), sentAt: /* @__PURE__ */ new Date() }).slice(
-      0,
-      -1
-    ) + `,"events":[${events}]}`
+    `${JSON.stringify({
+      projectKey,
+      source: "snippet",
+      visitorId: visitorId(),
+      sentAt: /* @__PURE__ */ new Date()
+    }).slice(0, -1)},"events":[${events}]}`
   ) : void 0;
   const queue = createQueue(
     options.endpoint,
@@ -285,7 +291,7 @@ var start = (options, earlier) => {
   const track = (type, data, at = Date.now(), url = location.href) => {
     if (silenced || consent === false || !type) return log("not sent", type, silenced);
     let event = {
-      type: type + "",
+      type: `${type}`,
       url: scrub(url),
       referrer: scrub(referrer),
       data: { ...common, ...data },

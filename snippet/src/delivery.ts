@@ -35,6 +35,7 @@ export const createQueue = (
 ): Queue => {
   const own = kept + uuid();
   let events: string[] = [];
+  let characters = 0;
   /** So many of them, the oldest ones, are in flight or with a beacon. */
   let away = 0;
   let busy: boolean | undefined;
@@ -57,7 +58,9 @@ export const createQueue = (
     fetch(endpoint, { method: 'POST', body, keepalive: true, credentials: 'omit' });
 
   const keep = guarded(() => {
-    if (events[0] && kept && envelope([])) localStorage[own] = JSON.stringify(events);
+    const text = JSON.stringify(events);
+    characters = text.length;
+    if (events[0] && kept && envelope([])) localStorage[own] = text;
     else delete localStorage[own];
   });
 
@@ -111,8 +114,9 @@ export const createQueue = (
   return {
     add(event) {
       if (size(event) > EVENT_BYTES) return log('too large');
+      characters += event.length;
       events.push(event);
-      while (events.join().length > KEPT_CHARACTERS) events.shift();
+      while (characters > KEPT_CHARACTERS) characters -= (events.shift() as string).length;
       // What one task of the page adds travels together.
       if (!timer) queueMicrotask(send);
     },

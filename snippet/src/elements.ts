@@ -7,7 +7,7 @@ type Track = (name: string, data: Properties) => void;
 type Scrub = (url: string) => string;
 
 const CLICKABLE = 'a,area,summary,button,[role=button],[type=button],[type=submit],[data-track]';
-const DOWNLOAD = /\.(apk|csv|dmg|docx?|exe|gz|mp[34]|msi|pdf|pptx?|rar|txt|xlsx?|zip)$/i;
+const DOWNLOAD = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
 
 /** What an element says in an attribute: a form's properties are hidden by fields that are named like them. */
 const attribute = (element: Element, name: string) => element.getAttribute(name) ?? undefined;
@@ -38,7 +38,6 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
     const data: Properties = {
       tag: element.localName,
       elementId: attribute(element, 'id'),
-      text: element.textContent.trim().slice(0, 80),
     };
     const href = attribute(element, 'href') ?? attribute(element, 'xlink:href');
     if (href != null) {

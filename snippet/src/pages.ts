@@ -15,7 +15,7 @@ export const watchPages = guarded(({ spa, replaceState }: Options, view: () => v
 
   /** A page that is prerendered, or in a background tab, counts when somebody sees it. */
   const look = () => {
-    if (due && !document.hidden && !(document as Document & { prerendering?: boolean }).prerendering) {
+    if (due && !document.hidden) {
       due = false;
       last = page();
       view();
@@ -27,7 +27,7 @@ export const watchPages = guarded(({ spa, replaceState }: Options, view: () => v
   };
 
   look();
-  on('visibilitychange prerenderingchange pageshow', (event) => {
+  on('visibilitychange pageshow', (event) => {
     due ||= (event as PageTransitionEvent).persisted;
     look();
   });

@@ -15,8 +15,9 @@ export const excluded = ({ gpc, dnt, bots, localhost, frames }: Options): string
 /** Parameters that campaigns and ad platforms set: long, and no secret. */
 const CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
 const SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
-/** An e-mail address, or a run of letters and digits so long that it was made by a machine. */
-const SECRET_VALUE = /@|%40|^(?=.*\d)[\w.~+/=-]{20,}$/;
+const EMAIL = /@|%40/;
+/** A run of letters and digits so long that it was made by a machine. */
+const MACHINE_MADE = /^(?=.*\d)[\w.~+/=-]{20,}$/;
 
 /** Takes from a URL what may be secret: credentials, and the values of parameters that look like one. */
 export const scrubber =
@@ -28,8 +29,9 @@ export const scrubber =
         (
           query
             ? `${query}`.split(',').includes(name)
-            : CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || SECRET_VALUE.test(value))
+            : !EMAIL.test(value) &&
+              (CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || MACHINE_MADE.test(value)))
         )
           ? all
-          : start + '*',
+          : `${start}*`,
       );

@@ -20,7 +20,8 @@ const script = (document.currentScript || {}) as Partial<HTMLScriptElement>;
 const options: Record<string, unknown> = {};
 for (const name in script.dataset) {
   const value = script.dataset[name];
-  options[name] = value !== 'false' && value;
+  // An attribute without a value is a yes.
+  options[name] = value !== 'false' && (value || true);
 }
 const place = (options.name as string) || 'weir';
 const page = window as unknown as Record<string, Global | undefined>;

@@ -41,10 +41,12 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
   const envelope = (events: string[]) =>
     open()
       ? // The time anew at each attempt: it tells a late event from a wrong clock.
-        JSON.stringify({ projectKey, source: 'snippet', visitorId: visitorId(), sentAt: new Date() }).slice(
-          0,
-          -1,
-        ) + `,"events":[${events}]}`
+        `${JSON.stringify({
+          projectKey,
+          source: 'snippet',
+          visitorId: visitorId(),
+          sentAt: new Date(),
+        }).slice(0, -1)},"events":[${events}]}`
       : undefined;
   const queue = createQueue(
     options.endpoint as string,
@@ -56,7 +58,7 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
   const track: Method = (type, data, at = Date.now(), url = location.href) => {
     if (silenced || consent === false || !type) return log('not sent', type, silenced);
     let event: TrackedEvent | null | undefined | false = {
-      type: type + '',
+      type: `${type}`,
       url: scrub(url),
       referrer: scrub(referrer),
       data: { ...common, ...(data as Properties) },
