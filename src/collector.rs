@@ -27,6 +27,9 @@ use crate::recent::RecentEvents;
 /// How long a collector that found ClickHouse away waits before it looks at the tables again.
 const TABLES_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often the settings of the tables are looked at.
+const SETTINGS_PAUSE: Duration = Duration::from_secs(10);
+
 /// How long a start waits for the tables. A ClickHouse that does not answer must not keep the listener closed.
 const TABLES_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -158,7 +161,7 @@ impl Collector {
             if !prepared {
                 tables.prepare_later().await;
             }
-            loader.run().await;
+            tokio::join!(loader.run(), tables.watch());
         });
         let shown = health.clone();
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
@@ -269,17 +272,31 @@ impl Tables {
             }
             return false;
         }
+        self.look().await;
+        true
+    }
+
+    /// Sees whether the tables have the settings that our promises rest on.
+    async fn look(&self) {
         match self.store.degraded_tables().await {
             Ok(degraded) => {
                 let reasons: Vec<String> = degraded.iter().map(ToString::to_string).collect();
-                for reason in &reasons {
-                    tracing::warn!("{reason}");
+                if self.health.set_tables(reasons.clone()) {
+                    for reason in &reasons {
+                        tracing::warn!("{reason}");
+                    }
                 }
-                self.health.set_tables(reasons);
             }
-            Err(error) => tracing::warn!(%error, "cannot see whether the tables sync what they confirm"),
+            Err(error) => tracing::debug!(%error, "cannot see whether the tables sync what they confirm"),
         }
-        true
+    }
+
+    /// Looks at the settings from time to time: somebody may change them, or put them right.
+    async fn watch(&self) {
+        loop {
+            sleep(SETTINGS_PAUSE).await;
+            self.look().await;
+        }
     }
 
     /// Tries until the tables are up to date, which somebody may have to see to.

@@ -75,12 +75,13 @@ var createQueue = (endpoint, kept, envelope) => {
     keep();
   });
   const send = async () => {
-    if (busy || !envelope([])) return;
+    if (busy) return;
+    clearTimeout(timer);
+    timer = 0;
+    if (!envelope([])) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
-    clearTimeout(timer);
-    timer = 0;
     busy = true;
     away = part.length;
     let pause = -1;
@@ -88,8 +89,7 @@ var createQueue = (endpoint, kept, envelope) => {
       const answer = await post(envelope(part));
       const { status } = answer;
       log(status, await answer.text());
-      if (status > 499 || status === 429 || status === 408)
-        pause = answer.headers.get("Retry-After") | 0;
+      if (/^(5|429|408)/.test(status)) pause = answer.headers.get("Retry-After") | 0;
     } catch (error) {
       log(error);
       pause = 0;
@@ -107,7 +107,7 @@ var createQueue = (endpoint, kept, envelope) => {
   };
   return {
     add(event) {
-      if (size(event) > EVENT_BYTES) return log("too large");
+      if (size(event) > EVENT_BYTES) return log("dropped", event);
       characters += event.length;
       events.push(event);
       while (characters > KEPT_CHARACTERS) characters -= events.shift().length;
@@ -132,31 +132,31 @@ var createQueue = (endpoint, kept, envelope) => {
 };
 
 // src/elements.ts
-var CLICKABLE = "a,area,summary,button,[role=button],[type=button],[type=submit],[data-track]";
-var DOWNLOAD = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
-var attribute = (element, name) => element.getAttribute(name) ?? void 0;
+var CLICKABLE = "a,area,button,[role=button],[type=button],[type=submit],[data-track]";
+var DOWNLOAD = /\.(csv|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
+var attribute = (element, name) => element.getAttribute(name) || void 0;
 var path = (event) => {
   const elements = event.composedPath().filter((node) => node instanceof Element);
-  return elements.some((element) => element.hasAttribute("data-track-ignore")) ? [] : elements;
+  return elements.some((element) => element.matches("[data-track-ignore]")) ? [] : elements;
 };
 var resolve = (href) => new URL(href, document.baseURI);
 var report = (elements, name, data, track) => {
-  const named = elements.find((element) => attribute(element, "data-track"));
+  const named = elements.find((element) => element.matches("[data-track]"));
   for (const { name: name2, value } of named?.attributes ?? [])
     if (name2.startsWith("data-track-")) data[name2.slice(11)] = value;
   track(named && attribute(named, "data-track") || name, data);
 };
 var watchClicks = (track, scrub) => {
   const click = (event) => {
-    const elements = path(event);
+    const elements = path(event).filter((element2) => element2.localName !== "form");
     const element = elements.find((element2) => element2.matches(CLICKABLE));
     if (!element || event.button > 1) return;
     const data = {
       tag: element.localName,
       elementId: attribute(element, "id")
     };
-    const href = attribute(element, "href") ?? attribute(element, "xlink:href");
-    if (href != null) {
+    const href = attribute(element, "href") || attribute(element, "xlink:href");
+    if (href) {
       const { href: url, protocol, host, pathname } = resolve(href);
       data.href = scrub(url);
       data.kind = !/^http/.test(protocol) ? protocol.slice(0, -1) : element.hasAttribute("download") || DOWNLOAD.test(pathname) ? "download" : host !== location.host ? "outbound" : "link";
@@ -166,7 +166,7 @@ var watchClicks = (track, scrub) => {
   on("click auxclick", click);
 };
 var watchForms = (track, scrub) => {
-  const submit = (event) => {
+  const submit = guarded((event) => {
     const elements = path(event);
     const form = elements[0];
     if (!form) return;
@@ -184,11 +184,10 @@ var watchForms = (track, scrub) => {
       },
       track
     );
-  };
-  const roots = /* @__PURE__ */ new Set();
+  });
   const enter = (event) => {
-    for (const node of event.composedPath())
-      if (node instanceof ShadowRoot && !roots.has(node)) on("submit", submit, roots.add(node) && node);
+    for (const node of path(event)[0] ? event.composedPath() : [])
+      if (node instanceof ShadowRoot) node.addEventListener("submit", submit, true);
   };
   on("submit", submit);
   on("focusin click", enter);
@@ -206,10 +205,11 @@ var watchPages = guarded(({ spa, replaceState }, view) => {
       view();
     }
   };
-  const moved = (replaced) => {
-    due || (due = page() !== last && (!replaced || !!replaceState));
+  const moved = guarded((replaced) => {
+    if (replaced && !replaceState) last = page();
+    else due || (due = page() !== last);
     look();
-  };
+  });
   look();
   on("visibilitychange pageshow", (event) => {
     due || (due = event.persisted);
@@ -241,15 +241,15 @@ var excluded = ({ gpc, dnt, bots, localhost, frames }) => {
   if (gpc !== false && browser.globalPrivacyControl) return "gpc";
   if (dnt && browser.doNotTrack === "1") return "dnt";
   if (!bots && browser.webdriver) return "bot";
-  if (!localhost && /^file|^\w+:\/\/(localhost|127\.|\[::1])/.test(location.href)) return "localhost";
+  if (!localhost && /^file|^\w+:\/\/(localhost[:/]|127\.|\[::1])/.test(location.href)) return "localhost";
   if (!frames && self !== top && (origin === "null" || frameElement?.hasAttribute("sandbox"))) return "frame";
 };
 var CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
 var SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
 var EMAIL = /@|%40/;
-var MACHINE_MADE = /^(?=.*\d)[\w.~+/=-]{20,}$/;
+var MACHINE_MADE = /^(?=.*\d)([\w.+/=-]|%(2[bf]|3d)){20,}$/i;
 var scrubber = ({ query }) => (url) => url.replace(/\/\/[^/?#]*@/, "//").replace(
-  /([?&#]([^=&#?]*)=)([^&#]*)/g,
+  /([?&#]([^=&#?]*)=)([^?&#]*)/g,
   (all, start2, name, value) => (query ? `${query}`.split(",").includes(name) : !EMAIL.test(value) && (CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || MACHINE_MADE.test(value)))) ? all : `${start2}*`
 );
 
@@ -273,15 +273,14 @@ var start = (options, earlier) => {
     }
     return visitor;
   };
-  const envelope = (events) => open() ? (
-    // The time anew at each attempt: it tells a late event from a wrong clock.
-    `${JSON.stringify({
-      projectKey,
-      source: "snippet",
-      visitorId: visitorId(),
-      sentAt: /* @__PURE__ */ new Date()
-    }).slice(0, -1)},"events":[${events}]}`
-  ) : void 0;
+  const envelope = (events) => open() && JSON.stringify({
+    projectKey,
+    source: "snippet",
+    visitorId: visitorId(),
+    // Anew at each attempt: it tells a late event from a wrong clock.
+    sentAt: /* @__PURE__ */ new Date(),
+    events: events.map((event) => JSON.parse(event))
+  });
   const queue = createQueue(
     options.endpoint,
     storage !== "none" && `weir.${projectKey}.`,
@@ -289,7 +288,7 @@ var start = (options, earlier) => {
   );
   const scrub = scrubber(options);
   const track = (type, data, at = Date.now(), url = location.href) => {
-    if (silenced || consent === false || !type) return log("not sent", type, silenced);
+    if (silenced || consent === false || !type) return log("dropped", type, silenced);
     let event = {
       type: `${type}`,
       url: scrub(url),
@@ -305,7 +304,7 @@ var start = (options, earlier) => {
     if (event) queue.add(JSON.stringify(event));
   };
   const page = (data, _, at, url = location.href) => {
-    referrer = viewed || referrer;
+    if (viewed !== url) referrer = viewed || referrer;
     viewed = url;
     track("pageview", data, at, url);
   };

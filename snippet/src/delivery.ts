@@ -1,5 +1,5 @@
-// The queue: from an event to the collector's answer. It promises that an event leaves it only when the collector
-// has answered for good, that no request needs a preflight, and that what is unanswered when a page ends goes out on
+// The queue: from an event to the collector's answer. It promises that an event within its bounds leaves it only when
+// the collector has answered for good, that no request needs a preflight, and that what is unanswered when a page ends goes out on
 // the site's next one; the collector drops what it has seen by its eventId.
 
 import { uuid } from './device';
@@ -31,7 +31,7 @@ export interface Queue {
 export const createQueue = (
   endpoint: string,
   kept: string | false,
-  envelope: (events: string[]) => string | undefined,
+  envelope: (events: string[]) => string | false | undefined,
 ): Queue => {
   const own = kept + uuid();
   let events: string[] = [];
@@ -77,12 +77,13 @@ export const createQueue = (
   });
 
   const send = async () => {
-    if (busy || !envelope([])) return;
+    if (busy) return;
+    clearTimeout(timer);
+    timer = 0;
+    if (!envelope([])) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
-    clearTimeout(timer);
-    timer = 0;
     busy = true;
     away = part.length;
     /** Seconds that the collector wants to be left alone; negative when it has answered for good. */
@@ -93,8 +94,7 @@ export const createQueue = (
       // Unread, it would hold the browser's quota for requests that outlive a page.
       log(status, await answer.text());
       // Any other refusal is final: the same bytes would be refused for ever.
-      if (status > 499 || status === 429 || status === 408)
-        pause = (answer.headers.get('Retry-After') as never) | 0;
+      if (/^(5|429|408)/.test(status as never)) pause = (answer.headers.get('Retry-After') as never) | 0;
     } catch (error) {
       log(error);
       pause = 0;
@@ -113,7 +113,7 @@ export const createQueue = (
 
   return {
     add(event) {
-      if (size(event) > EVENT_BYTES) return log('too large');
+      if (size(event) > EVENT_BYTES) return log('dropped', event);
       characters += event.length;
       events.push(event);
       while (characters > KEPT_CHARACTERS) characters -= (events.shift() as string).length;

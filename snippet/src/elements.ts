@@ -1,21 +1,21 @@
 // Clicks and forms: seen on the way down, before anybody can stop them; the page's own handling is never touched.
 
 import type { Properties } from './api';
-import { on } from './guard';
+import { guarded, on } from './guard';
 
 type Track = (name: string, data: Properties) => void;
 type Scrub = (url: string) => string;
 
-const CLICKABLE = 'a,area,summary,button,[role=button],[type=button],[type=submit],[data-track]';
-const DOWNLOAD = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
+const CLICKABLE = 'a,area,button,[role=button],[type=button],[type=submit],[data-track]';
+const DOWNLOAD = /\.(csv|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
 
 /** What an element says in an attribute: a form's properties are hidden by fields that are named like them. */
-const attribute = (element: Element, name: string) => element.getAttribute(name) ?? undefined;
+const attribute = (element: Element, name: string) => element.getAttribute(name) || undefined;
 
 /** The elements that an event passes, from the innermost; none where one of them asks to be left alone. */
 const path = (event: Event): Element[] => {
   const elements = event.composedPath().filter((node): node is Element => node instanceof Element);
-  return elements.some((element) => element.hasAttribute('data-track-ignore')) ? [] : elements;
+  return elements.some((element) => element.matches('[data-track-ignore]')) ? [] : elements;
 };
 
 /** A link as the browser would follow it. */
@@ -23,7 +23,7 @@ const resolve = (href: string) => new URL(href, document.baseURI);
 
 /** Tracks under the name that `data-track` gives, with its `data-track-*` properties; else under the usual one. */
 const report = (elements: Element[], name: string, data: Properties, track: Track) => {
-  const named = elements.find((element) => attribute(element, 'data-track')) as HTMLElement | undefined;
+  const named = elements.find((element) => element.matches('[data-track]')) as HTMLElement | undefined;
   for (const { name, value } of named?.attributes ?? [])
     if (name.startsWith('data-track-')) data[name.slice(11)] = value;
   track((named && attribute(named, 'data-track')) || name, data);
@@ -31,7 +31,8 @@ const report = (elements: Element[], name: string, data: Properties, track: Trac
 
 export const watchClicks = (track: Track, scrub: Scrub) => {
   const click = (event: Event) => {
-    const elements = path(event);
+    // A form's name is for its submission, not for the clicks into it.
+    const elements = path(event).filter((element) => element.localName !== 'form');
     const element = elements.find((element) => element.matches(CLICKABLE));
     // Of the other buttons, only the middle one opens links.
     if (!element || (event as MouseEvent).button > 1) return;
@@ -39,8 +40,8 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
       tag: element.localName,
       elementId: attribute(element, 'id'),
     };
-    const href = attribute(element, 'href') ?? attribute(element, 'xlink:href');
-    if (href != null) {
+    const href = attribute(element, 'href') || attribute(element, 'xlink:href');
+    if (href) {
       const { href: url, protocol, host, pathname } = resolve(href);
       data.href = scrub(url);
       data.kind = !/^http/.test(protocol)
@@ -57,7 +58,7 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
 };
 
 export const watchForms = (track: Track, scrub: Scrub) => {
-  const submit = (event: Event) => {
+  const submit = guarded((event: Event) => {
     const elements = path(event);
     const form = elements[0];
     if (!form) return;
@@ -75,12 +76,12 @@ export const watchForms = (track: Track, scrub: Scrub) => {
       },
       track,
     );
-  };
-  // A shadow root keeps the submits of its forms to itself, but not what comes before them.
-  const roots = new Set<EventTarget>();
+  });
+  // A shadow root keeps the submits of its forms to itself, but not what comes before them. It listens once to the
+  // same function, however often it is asked to.
   const enter = (event: Event) => {
-    for (const node of event.composedPath())
-      if (node instanceof ShadowRoot && !roots.has(node)) on('submit', submit, roots.add(node) && node);
+    for (const node of path(event)[0] ? event.composedPath() : [])
+      if (node instanceof ShadowRoot) node.addEventListener('submit', submit, true);
   };
   on('submit', submit);
   on('focusin click', enter);

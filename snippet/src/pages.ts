@@ -21,10 +21,11 @@ export const watchPages = guarded(({ spa, replaceState }: Options, view: () => v
       view();
     }
   };
-  const moved = (replaced?: boolean) => {
-    due ||= page() !== last && (!replaced || !!replaceState);
+  const moved = guarded((replaced?: boolean) => {
+    if (replaced && !replaceState) last = page();
+    else due ||= page() !== last;
     look();
-  };
+  });
 
   look();
   on('visibilitychange pageshow', (event) => {

@@ -8,7 +8,7 @@ export const excluded = ({ gpc, dnt, bots, localhost, frames }: Options): string
   if (gpc !== false && browser.globalPrivacyControl) return 'gpc';
   if (dnt && browser.doNotTrack === '1') return 'dnt';
   if (!bots && browser.webdriver) return 'bot';
-  if (!localhost && /^file|^\w+:\/\/(localhost|127\.|\[::1])/.test(location.href)) return 'localhost';
+  if (!localhost && /^file|^\w+:\/\/(localhost[:/]|127\.|\[::1])/.test(location.href)) return 'localhost';
   if (!frames && self !== top && (origin === 'null' || frameElement?.hasAttribute('sandbox'))) return 'frame';
 };
 
@@ -17,7 +17,7 @@ const CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
 const SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
 const EMAIL = /@|%40/;
 /** A run of letters and digits so long that it was made by a machine. */
-const MACHINE_MADE = /^(?=.*\d)[\w.~+/=-]{20,}$/;
+const MACHINE_MADE = /^(?=.*\d)([\w.+/=-]|%(2[bf]|3d)){20,}$/i;
 
 /** Takes from a URL what may be secret: credentials, and the values of parameters that look like one. */
 export const scrubber =
@@ -25,7 +25,7 @@ export const scrubber =
   (url: string): string =>
     url
       .replace(/\/\/[^/?#]*@/, '//')
-      .replace(/([?&#]([^=&#?]*)=)([^&#]*)/g, (all, start, name, value) =>
+      .replace(/([?&#]([^=&#?]*)=)([^?&#]*)/g, (all, start, name, value) =>
         (
           query
             ? `${query}`.split(',').includes(name)

@@ -39,15 +39,15 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
     return visitor;
   };
   const envelope = (events: string[]) =>
-    open()
-      ? // The time anew at each attempt: it tells a late event from a wrong clock.
-        `${JSON.stringify({
-          projectKey,
-          source: 'snippet',
-          visitorId: visitorId(),
-          sentAt: new Date(),
-        }).slice(0, -1)},"events":[${events}]}`
-      : undefined;
+    open() &&
+    JSON.stringify({
+      projectKey,
+      source: 'snippet',
+      visitorId: visitorId(),
+      // Anew at each attempt: it tells a late event from a wrong clock.
+      sentAt: new Date(),
+      events: events.map((event) => JSON.parse(event)),
+    });
   const queue = createQueue(
     options.endpoint as string,
     storage !== 'none' && `weir.${projectKey}.`,
@@ -56,7 +56,7 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
   const scrub = scrubber(options);
 
   const track: Method = (type, data, at = Date.now(), url = location.href) => {
-    if (silenced || consent === false || !type) return log('not sent', type, silenced);
+    if (silenced || consent === false || !type) return log('dropped', type, silenced);
     let event: TrackedEvent | null | undefined | false = {
       type: `${type}`,
       url: scrub(url),
@@ -72,7 +72,7 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
     if (event) queue.add(JSON.stringify(event));
   };
   const page: Method = (data, _, at, url = location.href) => {
-    referrer = viewed || referrer;
+    if (viewed !== url) referrer = viewed || referrer;
     viewed = url;
     track('pageview', data, at, url);
   };

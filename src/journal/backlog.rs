@@ -9,69 +9,10 @@ use tokio::sync::Notify;
 
 use super::directory::Directory;
 use super::reader::{Item, SegmentReader};
+use super::segment::{DAMAGED, Ending, Segment, SegmentState, file_name};
 use crate::event::Timestamp;
 use crate::failpoint;
 use crate::metrics::figures;
-
-/// What has become of a sealed segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SegmentState {
-    /// To be sent as it is.
-    Whole,
-    /// A part of its rows may be stored already, under other tokens: what is not is sent in parts.
-    Parted,
-}
-
-/// A sealed segment. It stays as it is until it is deleted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Its place in the order.
-    pub number: u64,
-    /// How it has to be sent.
-    pub state: SegmentState,
-    /// Where it ends, in bytes from the start of its file.
-    pub bytes: u64,
-    /// When its first event came; for a segment found at start-up, when it was made.
-    pub oldest: Timestamp,
-    /// Found at start-up, or left behind by a failed write: it has to be [settled](Backlog::settle) before it is
-    /// sent.
-    pub unsettled: bool,
-    /// The last one begun before the start: a crash may have torn its tail, which nobody was promised.
-    pub newest: bool,
-    /// Log and figures have been told what of it is damaged, if anything is.
-    pub damage_told: bool,
-}
-
-impl Segment {
-    /// The name of its file.
-    pub fn file_name(&self) -> String {
-        file_name(self.number, self.state)
-    }
-}
-
-pub(super) fn file_name(number: u64, state: SegmentState) -> String {
-    let ending = match state {
-        SegmentState::Whole => WHOLE,
-        SegmentState::Parted => PARTED,
-    };
-    format!("{number:016}.{ending}")
-}
-
-pub(super) fn parse_file_name(name: &str) -> Option<(u64, SegmentState)> {
-    let (number, ending) = name.split_once('.')?;
-    let number = number.parse().ok()?;
-    let state = match ending {
-        WHOLE => SegmentState::Whole,
-        PARTED => SegmentState::Parted,
-        _ => return None,
-    };
-    // A number written in another way would not lead back to this file.
-    (file_name(number, state) == name).then_some((number, state))
-}
-
-const WHOLE: &str = "segment";
-const PARTED: &str = "parted";
-pub(super) const DAMAGED: &str = "damaged";
 
 /// Where a sealed segment is on its way to ClickHouse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,9 +217,8 @@ impl Backlog {
     ///
     /// It reads a reader fresh from [`read`](Self::read) to its end; to send the segment, read it anew.
     pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {
-        let mut end = reader.position();
         let mut damaged = false;
-        loop {
+        let end = loop {
             match reader.next_item()? {
                 Item::Record(..) => {}
                 Item::Damage { bytes, records } => {
@@ -286,15 +226,13 @@ impl Backlog {
                     figures().journal_bytes_dropped.increment(bytes);
                     figures().journal_records_dropped.increment(records);
                     damaged = true;
-                    continue;
                 }
-                Item::End { .. } => break,
+                Item::End { bytes } => break reader.position() - bytes,
             }
-            end = reader.position();
-        }
+        };
         if end < segment.bytes {
             let bytes = segment.bytes - end;
-            if segment.newest {
+            if segment.ending == Ending::Open {
                 tracing::warn!(segment = segment.number, bytes, "cut a torn tail off a segment");
             } else {
                 tracing::error!(
@@ -307,6 +245,16 @@ impl Backlog {
             }
             figures().journal_bytes_dropped.increment(bytes);
             damaged = true;
+        } else if !reader.is_sealed() {
+            // One that was parted has been found like this before.
+            if segment.ending == Ending::Seal && segment.state == SegmentState::Whole {
+                tracing::error!(
+                    segment = segment.number,
+                    "a segment has no seal: records at its end may be missing"
+                );
+                figures().journal_records_dropped.increment(1);
+            }
+            damaged |= segment.ending != Ending::Known;
         }
         if damaged {
             self.part(segment)?;
@@ -314,9 +262,10 @@ impl Backlog {
         reader.file().cut(end)?;
         failpoint::reach("cut");
         reader.file().sync()?;
-        // Counted off once, however often the disk has to be asked.
-        self.uncount_bytes(segment.bytes.saturating_sub(end));
-        segment.bytes = end.min(segment.bytes);
+        // Counted once, however often the disk has to be asked.
+        self.count_bytes(end);
+        self.uncount_bytes(segment.bytes);
+        segment.bytes = end;
         segment.unsettled = false;
         segment.damage_told = true;
         Ok(())

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::backlog::{DAMAGED, SegmentState, file_name, parse_file_name};
 use super::reader::SegmentReader;
+use super::segment::{DAMAGED, SegmentState, file_name, parse_file_name};
 use crate::event::Timestamp;
 
 /// What a file's name says of the segment in it.

@@ -30,13 +30,18 @@
 //!             padding to 8                            padding to 8
 //! ```
 //!
+//! A record with tag 0 and no rows seals the segment: nothing follows it.
+//!
 //! # Invariants
 //!
 //! 1. A record is acknowledged only after its bytes, the segment's head and the file's name are synced.
 //! 2. Bytes behind the last synced record are not part of the segment. A write or sync that failed is never tried
-//!    again on the same file: it is cut at the last synced record, sealed, and another one begun.
+//!    again on the same file: it is cut at the last synced record, handed over, and another one begun. Should the cut
+//!    fail too, and the process die before it is tried again, what was refused may be sent after all.
 //! 3. A sealed segment does not change. Its rows go out in one INSERT for each table, under a token made of the
-//!    segment's id, the table and the checksum of the bytes sent; so a second attempt is recognised as one.
+//!    segment's id, the table and the checksum of the bytes sent; so a second attempt is recognised as one. Its last
+//!    record, the seal, says that it is whole. A segment without one, which a failing disk may leave too, is taken for
+//!    damaged at the next start, unless it was the last one begun.
 //! 4. A segment found at start-up is cut behind its last intact record and synced before anything of it is sent.
 //! 5. Before rows of a segment go out under any other token, its file is renamed to `.parted`, durably: to search
 //!    for rows that ClickHouse refuses, and when damage has left other rows of it than may have been sent already.
@@ -53,6 +58,7 @@ mod health;
 mod look;
 mod reader;
 mod record;
+mod segment;
 mod writer;
 
 #[cfg(test)]
@@ -69,14 +75,15 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-pub use self::backlog::{Backlog, Place, Segment, SegmentState};
-use self::backlog::{file_name, parse_file_name};
+pub use self::backlog::{Backlog, Place};
 pub use self::directory::{Directory, DiskDirectory, SegmentFile};
 use self::gather::Gather;
 use self::health::DiskHealth;
 pub use self::look::{FoundFile, FoundState, Look, look_into, look_through};
 pub use self::reader::{Item, SegmentReader};
 pub use self::record::{Entry, RecordHead, SegmentHead, TableHead};
+pub use self::segment::{Ending, Segment, SegmentState};
+use self::segment::{file_name, parse_file_name};
 use self::writer::Writer;
 use crate::clock::Clock;
 use crate::event::Timestamp;
@@ -294,7 +301,8 @@ fn recover(directory: &dyn Directory, backlog: &Backlog, now: Timestamp) -> io::
             bytes: *bytes,
             oldest: now,
             unsettled: true,
-            newest: number == last_number,
+            ending: if number == last_number { Ending::Open } else { Ending::Seal },
+            confirmed: false,
             damage_told: false,
         };
         recover_segment(directory, backlog, segment)?;
@@ -351,7 +359,7 @@ fn first_look(backlog: &Backlog, segment: &Segment) -> io::Result<Found> {
     Ok(match reader.next_item()? {
         Item::End { bytes: 0 } => Found::Nothing,
         Item::End { bytes } => {
-            Found::NoRecord { torn: segment.newest && is_torn(&reader, start, bytes)?, bytes }
+            Found::NoRecord { torn: segment.ending == Ending::Open && is_torn(&reader, start, bytes)?, bytes }
         }
         Item::Record(..) | Item::Damage { .. } => Found::Records { made_at: reader.head().created_at },
     })

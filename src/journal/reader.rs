@@ -24,6 +24,7 @@ pub struct SegmentReader {
     next_sequence: u64,
     /// The head is lost, and with it the id: the first sound record decides whose records are read.
     unnamed: bool,
+    sealed: bool,
 }
 
 /// What comes next in a segment.
@@ -61,19 +62,44 @@ impl SegmentReader {
         let Some((head, offset)) = SegmentHead::decode(&start[..length]) else { return Ok(None) };
         let window = Vec::new();
         let offset = offset as u64;
-        Ok(Some(Self { file, limit, head, window, at: 0, offset, next_sequence: 0, unnamed: false }))
+        Ok(Some(Self {
+            file,
+            limit,
+            head,
+            window,
+            at: 0,
+            offset,
+            next_sequence: 0,
+            unnamed: false,
+            sealed: false,
+        }))
     }
 
     /// Reads a segment whose head is damaged, as far as that goes, for people to look at: its id is taken from the
     /// first sound record, and its rows are taken for such as this version writes. Nothing of it may be loaded.
     pub fn salvage(file: Box<dyn SegmentFile>, limit: u64) -> Self {
         let head = SegmentHead::new(0, Timestamp::EPOCH);
-        Self { file, limit, head, window: Vec::new(), at: 0, offset: 0, next_sequence: 0, unnamed: true }
+        Self {
+            file,
+            limit,
+            head,
+            window: Vec::new(),
+            at: 0,
+            offset: 0,
+            next_sequence: 0,
+            unnamed: true,
+            sealed: false,
+        }
     }
 
     /// What the segment says of itself.
     pub fn head(&self) -> &SegmentHead {
         &self.head
+    }
+
+    /// Whether the record has been read that seals the segment.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// Where the next item begins, in bytes from the start of the file.
@@ -88,7 +114,7 @@ impl SegmentReader {
 
     /// The next record, or what is in its place.
     pub fn next_item(&mut self) -> io::Result<Item<'_>> {
-        let start = self.position();
+        let mut start = self.position();
         loop {
             let Some(head) = self.seek_head()? else {
                 let bytes = self.position() - start;
@@ -109,6 +135,12 @@ impl SegmentReader {
                     return Ok(Item::Damage { bytes: here - start, records });
                 }
                 self.next_sequence = head.sequence + 1;
+                if head.is_seal() {
+                    self.sealed = true;
+                    self.at += head.span().min(available);
+                    start = self.position();
+                    continue;
+                }
                 let rows = self.at + RecordHead::LENGTH..self.at + RecordHead::LENGTH + length;
                 self.at += head.span().min(available);
                 return Ok(Item::Record(head, &self.window[rows]));

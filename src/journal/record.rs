@@ -136,6 +136,19 @@ impl RecordHead {
     /// Bytes of a record's head.
     pub(super) const LENGTH: usize = 48;
 
+    /// The tag of the last record, which seals a segment.
+    const SEAL: u8 = 0;
+
+    /// The record that seals a segment of so many records.
+    pub(super) fn seal(segment: u64, sequence: u64) -> Self {
+        let received_at = Timestamp::EPOCH;
+        Self { segment, sequence, received_at, length: 0, rows: 0, tag: Self::SEAL, checksum: 0 }
+    }
+
+    pub(super) fn is_seal(&self) -> bool {
+        self.tag == Self::SEAL
+    }
+
     pub(super) fn encode(&self) -> [u8; Self::LENGTH] {
         let mut head = [0; Self::LENGTH];
         head[..4].copy_from_slice(&RECORD_MAGIC);

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backlog::{Backlog, Segment, SegmentState, file_name};
+use super::backlog::Backlog;
 use super::directory::{Directory, SegmentFile};
 use super::gather::{Gather, Gathered, Waiter, Wake};
 use super::health::DiskHealth;
-use super::record::{SegmentHead, stamp};
+use super::record::{RecordHead, SegmentHead, stamp};
+use super::segment::{Ending, Segment, SegmentState, file_name};
 use super::{JournalError, JournalSettings};
 use crate::clock::Clock;
 use crate::event::Timestamp;
@@ -48,6 +49,8 @@ pub(super) struct OpenSegment {
     since: Instant,
     /// A failed write could not be cut off.
     unsettled: bool,
+    /// A write or sync has failed: nothing more is written.
+    failed: bool,
 }
 
 impl Drop for Writer {
@@ -212,6 +215,7 @@ impl Writer {
             month: now.month(),
             since: Instant::now(),
             unsettled: false,
+            failed: false,
         })
     }
 
@@ -222,11 +226,12 @@ impl Writer {
         if self.health.failed() {
             tracing::error!(%error, "the journal cannot make events durable");
         }
-        if let Some(open) = &mut self.open
-            && let Err(error) = open.file.cut(open.synced).and_then(|()| open.file.sync())
-        {
-            tracing::error!(%error, segment = open.head.number, "cannot cut a failed write off its segment");
-            open.unsettled = true;
+        if let Some(open) = &mut self.open {
+            open.failed = true;
+            if let Err(error) = open.file.cut(open.synced).and_then(|()| open.file.sync()) {
+                tracing::error!(%error, segment = open.head.number, "cannot cut a failed write off its segment");
+                open.unsettled = true;
+            }
         }
         self.seal();
         JournalError::Failed
@@ -245,16 +250,35 @@ impl Writer {
         }
     }
 
+    /// Writes the record that tells a whole segment from one whose end is missing.
+    fn write_seal(&self, open: &mut OpenSegment) {
+        let seal = RecordHead::seal(open.head.id, open.sequence).encode();
+        match open.file.write_at(&seal, open.synced).and_then(|()| open.file.sync()) {
+            Ok(()) => {
+                open.synced += seal.len() as u64;
+                self.backlog.count_bytes(seal.len() as u64);
+            }
+            Err(error) => {
+                tracing::error!(%error, segment = open.head.number, "cannot seal a segment");
+                open.unsettled = true;
+            }
+        }
+    }
+
     /// Hands the open segment to the loader; one without rows is removed.
     fn seal(&mut self) {
-        let Some(open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else { return };
+        if open.rows > 0 && !open.failed {
+            self.write_seal(&mut open);
+        }
         let segment = Segment {
             number: open.head.number,
             state: SegmentState::Whole,
             bytes: open.synced,
             oldest: open.oldest,
             unsettled: open.unsettled,
-            newest: false,
+            ending: Ending::Known,
+            confirmed: false,
             damage_told: false,
         };
         if open.rows > 0 {

@@ -154,13 +154,13 @@ impl Search<'_> {
             if self.refusals >= REFUSED_IN_A_ROW {
                 self.hear_witness(code).await?;
             }
-            if self.refused.len() >= KEPT_AT_ONCE {
-                self.keep().await?;
-            }
         } else if self.refusals == self.patience {
             self.parts = single_out(std::mem::take(&mut self.parts), SAMPLED);
         } else if self.refusals >= self.patience + SAMPLED {
             self.hear_witness(code).await?;
+        }
+        if self.refused.len() >= KEPT_AT_ONCE && (self.witness.is_some() || self.earlier.is_some()) {
+            self.keep().await?;
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ impl Loader {
             let earlier = refused.as_ref().filter(|refused| refused.table == rows.table.name);
             self.send_parted(segment, rows, earlier).await?;
         }
+        segment.confirmed = true;
         failpoint::reach("confirmed");
         Ok(self.backlog.delete(segment)?)
     }
@@ -109,9 +110,12 @@ impl Loader {
 
 fn read_through(backlog: &Backlog, segment: &mut Segment) -> io::Result<Option<Vec<TableRows>>> {
     if !backlog.find(segment)? {
-        tracing::error!(segment = segment.number, bytes = segment.bytes, "the file of a segment is gone");
-        figures().journal_bytes_dropped.increment(segment.bytes);
-        figures().journal_records_dropped.increment(1);
+        // Otherwise an earlier attempt has removed it, and could not make that durable.
+        if !segment.confirmed {
+            tracing::error!(segment = segment.number, bytes = segment.bytes, "the file of a segment is gone");
+            figures().journal_bytes_dropped.increment(segment.bytes);
+            figures().journal_records_dropped.increment(1);
+        }
         backlog.delete(segment)?;
         return Ok(None);
     }

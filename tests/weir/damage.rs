@@ -59,6 +59,39 @@ fn assert_nothing_is_repeated(damage: impl Fn(&mut Vec<u8>)) {
     assert!(dropped < 10_000, "{dropped}");
 }
 
+/// Where a segment's records begin.
+fn records(bytes: &[u8]) -> Vec<usize> {
+    (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(b"WREC")).collect()
+}
+
+#[test]
+fn a_stored_segment_cut_off_between_two_records_repeats_no_row_and_is_told() {
+    let server = Collector::start();
+    let proxy = Proxy::start(server.engine_port());
+    let setup = Setup::new().without_demo().on_server(server.setup(), proxy.port());
+    let collector = setup.with(&["--segment-age", "3s"]).start();
+    proxy.lose_answers(usize::MAX);
+    send(&collector, 0..REQUESTS);
+    server.await_events(REQUESTS);
+    // Another segment is begun: the first one was sealed, and has to say so.
+    send(&collector, REQUESTS..REQUESTS + 1);
+    let setup = collector.kill();
+    let mut names = setup.segments();
+    names.sort();
+    let path = setup.data_dir().join("journal").join(&names[0]);
+    let mut bytes = fs::read(&path).unwrap();
+    let records = records(&bytes);
+    assert_eq!(records.len(), REQUESTS + 1, "with the seal");
+    bytes.truncate(records[REQUESTS / 2]);
+    fs::write(&path, bytes).unwrap();
+    proxy.lose_answers(0);
+    let collector = setup.start();
+    collector.await_loaded();
+    assert_eq!(server.sql("SELECT count(), uniqExact(event_id) FROM weir.events"), "21\t21");
+    assert_eq!(collector.await_log("a segment has no seal")["level"], "ERROR");
+    assert_eq!(collector.figures().count("weir_journal_records_dropped_total"), 1);
+}
+
 #[test]
 fn a_bit_flipped_in_a_stored_segment_repeats_no_row() {
     assert_nothing_is_repeated(|bytes| {

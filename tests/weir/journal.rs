@@ -158,13 +158,13 @@ fn what_is_damaged_is_told_and_the_rest_can_be_read() {
     let second = setup.data_dir().join("journal").join(second);
     let before = urls(&done(&["inspect", second.to_str().unwrap()]));
     assert!(!before.is_empty());
-    // The last row's last byte, and what follows it to a multiple of 8.
-    let length = std::fs::metadata(&second).unwrap().len();
-    damage(&second, length - 9);
+    // The last row's last byte: behind it stand what there is to a multiple of 8, and the seal.
+    let last = std::fs::metadata(&second).unwrap().len() - 48 - 9;
+    damage(&second, last);
     let (rows, said) = failed(&["inspect", second.to_str().unwrap()]);
     assert_eq!(urls(&rows), before[..before.len() - 1]);
     assert!(said.contains("are no whole record") && said.contains("not everything in"), "{said}");
-    damage(&second, length - 9);
+    damage(&second, last);
 
     // A segment whose head is lost is set aside, and still readable as far as it goes.
     damage(&first, 20);

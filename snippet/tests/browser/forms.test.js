@@ -42,6 +42,33 @@ test('a native form is one form_submit, and its fields go where they should', as
   assert.equal(visit?.body, 'email=jane%40mail.test&city=Lund&send=1');
 });
 
+test('a form with data-track is one event of that name, whatever is clicked in it', async (scene) => {
+  const tab = await scene.open('/signup', {
+    options: { pageviews: 'false' },
+    body: `<form data-track="signup" data-track-plan="pro"><input name="email"><button>Go</button></form>
+      <script>document.forms[0].addEventListener('submit', (event) => event.preventDefault())</script>`,
+  });
+  await tab.click('input');
+  await tab.click('button');
+  const rows = await scene.rows(2);
+  assert.deepEqual(rows.map(({ type }) => type).sort(), ['click', 'signup']);
+  assert.equal(rows.find(({ type }) => type === 'signup')?.data.plan, 'pro');
+});
+
+test('data-track-ignore outside of a shadow root covers the forms inside', async (scene) => {
+  const tab = await scene.open('/', {
+    options: { pageviews: 'false', clicks: 'false' },
+    body: `<div data-track-ignore><p id="host"></p></div><script>
+      const root = document.getElementById('host').attachShadow({ mode: 'open' });
+      root.innerHTML = '<form><input><button>Go</button></form>';
+      root.querySelector('form').addEventListener('submit', (event) => event.preventDefault());
+    </script>`,
+  });
+  await tab.click('#host button');
+  await tab.evaluate(`weir('marker')`);
+  await scene.rows(1);
+});
+
 test('a form whose inputs are named id, action, name and method is told by its own attributes', async (scene) => {
   const thanks = scene.site.put('/thanks', {});
   const names = ['id', 'action', 'name', 'method', 'elements', 'length', 'submit', 'target'];

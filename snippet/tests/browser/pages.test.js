@@ -94,6 +94,20 @@ test('replaceState is no pageview', async (scene) => {
   assert.deepEqual(await views(scene, 1), [' > /a']);
 });
 
+test('a hash after a replaceState is no pageview either', async (scene) => {
+  const tab = await scene.open('/a?utm_source=x');
+  await tab.evaluate(`history.replaceState({}, '', '/a'); location.hash = 'part'`);
+  await tab.evaluate(`weir('marker')`);
+  await scene.rows(1, { type: 'marker' });
+  assert.deepEqual(await views(scene, 1), [' > /a?utm_source=x']);
+});
+
+test('without the Navigation API, what a hook of the page throws does not reach its router', async (scene) => {
+  await scene.context.addInitScript(`delete window.navigation; window.hook = (event) => event.boom.boom`);
+  const tab = await scene.open('/a', { options: { beforeSend: 'hook' } });
+  assert.equal(await tab.evaluate(`history.pushState({}, '', '/b'); location.pathname`), '/b');
+});
+
 test('replaceState is a pageview if asked', async (scene) => {
   const tab = await scene.open('/a', { options: { replaceState: 'true' } });
   await scene.rows(1);

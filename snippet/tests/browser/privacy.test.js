@@ -95,6 +95,20 @@ test('while consent is pending nothing is sent or kept, and once it is granted e
   assert.ok((await kept(scene, tab)).includes(rows[0]?.visitor || 'an id'));
 });
 
+test('consent that is given again sends again, also when it was taken while a request failed', async (scene) => {
+  const tab = await scene.open('/', { options: { pageviews: 'false' } });
+  scene.wire.always = { status: 503, headers: { 'Retry-After': '1' } };
+  await tab.evaluate(`weir('lost')`);
+  await scene.wire.awaitPosts(scene.key, 1);
+  await tab.evaluate(`weir('consent', false)`);
+  // Longer than the pause after a first failure.
+  await tab.waitForTimeout(3_000);
+  scene.wire.behave();
+  await tab.evaluate(`weir('consent', true); weir('found')`);
+  const [row] = await scene.rows(1);
+  assert.equal(row?.type, 'found');
+});
+
 test('consent that is denied sends nothing and keeps nothing', async (scene) => {
   const tab = await scene.open('/', { options: { consent: 'pending' } });
   await tab.evaluate(`${BUSY}; weir('consent', false); ${BUSY}`);
