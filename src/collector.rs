@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::clickhouse::{Engine, EngineError, Store};
+use crate::clickhouse::{Engine, EngineError, ProjectKeyError, Store};
 use crate::clock::Clock;
 use crate::config::{CollectorSettings, StoreSettings, journal_folder};
+use crate::demo::{DEMO_KEY, Demo};
 use crate::enrich::{UserAgentError, UserAgents};
-use crate::http::{Intake, Listener, Operations, RejectedCap};
+use crate::http::{DemoPage, Intake, Listener, Operations, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
 use crate::loader::Loader;
 use crate::project::Projects;
@@ -84,6 +85,7 @@ pub struct Serving {
     address: SocketAddr,
     health: Arc<Health>,
     store: Store,
+    demo: Arc<Demo>,
     engine: Option<Engine>,
     /// Loader and gauges.
     tasks: Vec<JoinHandle<()>>,
@@ -140,7 +142,13 @@ impl Collector {
         let folder = folder.canonicalize().unwrap_or(folder);
         let health = Arc::new(Health::new(clock.clone(), journal.clone(), folder, settings.degraded_after));
         let (stop_operations, stopped) = watch::channel(false);
-        let operations_service = Operations::new(metrics, health.clone());
+        let mut operations_service = Operations::new(metrics, health.clone());
+        let demo = Arc::new(Demo::default());
+        if settings.demo {
+            let (listen, paths) = (listener.local_addr(), settings.listener.paths.clone());
+            let page = DemoPage { project_key: DEMO_KEY, listen, paths };
+            operations_service = operations_service.with_demo(page, demo.clone());
+        }
         tokio::spawn(operations_service.serve(operations, stopped));
 
         let (store, engine) = match settings.store.clone() {
@@ -186,6 +194,7 @@ impl Collector {
             address,
             health,
             store,
+            demo,
             engine,
             tasks: vec![load, gauges],
             lookups,
@@ -202,9 +211,9 @@ impl Serving {
         self.address
     }
 
-    /// Where the tables are.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// Makes the demo project unless it is there; its page shows rows from then on.
+    pub async fn prepare_demo(&self) -> Result<(), ProjectKeyError> {
+        self.demo.prepare(&self.store).await
     }
 
     /// Serves until `shutdown`; then answers what is in flight, seals the journal, loads what can be loaded in
