@@ -142,22 +142,15 @@ impl Collector {
         let folder = folder.canonicalize().unwrap_or(folder);
         let health = Arc::new(Health::new(clock.clone(), journal.clone(), folder, settings.degraded_after));
         let (stop_operations, stopped) = watch::channel(false);
-        let mut operations_service = Operations::new(metrics, health.clone());
         let demo = Arc::new(Demo::default());
+        let mut operations_service = Operations::new(metrics, health.clone());
         if settings.demo {
-            let (listen, paths) = (listener.local_addr(), settings.listener.paths.clone());
-            let page = DemoPage { project_key: DEMO_KEY, listen, paths };
+            let page = demo_page(&settings, listener.local_addr());
             operations_service = operations_service.with_demo(page, demo.clone());
         }
         tokio::spawn(operations_service.serve(operations, stopped));
 
-        let (store, engine) = match settings.store.clone() {
-            StoreSettings::Server(access) => (Store::new(&access), None),
-            StoreSettings::Embedded(engine) => {
-                let engine = Engine::start(engine).await?;
-                (Store::new(&engine.access()), Some(engine))
-            }
-        };
+        let (store, engine) = start_store(settings.store.clone()).await?;
         let loader = Loader::new(store.clone(), journal.backlog().clone(), settings.loader.clone());
         health.watch(loader.status());
         let tables = Tables { store: store.clone(), migrate: settings.migrate, health: health.clone() };
@@ -257,6 +250,21 @@ impl Serving {
         tracing::info!("stopped");
         served
     }
+}
+
+/// The store, and its engine where that is ours.
+async fn start_store(settings: StoreSettings) -> Result<(Store, Option<Engine>), EngineError> {
+    match settings {
+        StoreSettings::Server(access) => Ok((Store::new(&access), None)),
+        StoreSettings::Embedded(engine) => {
+            let engine = Engine::start(engine).await?;
+            Ok((Store::new(&engine.access()), Some(engine)))
+        }
+    }
+}
+
+fn demo_page(settings: &CollectorSettings, listen: SocketAddr) -> DemoPage {
+    DemoPage { project_key: DEMO_KEY, listen, paths: settings.listener.paths.clone() }
 }
 
 /// The tables, before the first segment goes there.

@@ -18,7 +18,7 @@ let browser;
 before(async () => {
   [collector, browser] = await Promise.all([Collector.start(['--demo']), launch()]);
   const rows = `${collector.operations}/demo/rows?ids=${crypto.randomUUID()}`;
-  await eventually('the demo project', async () => (await fetch(rows)).ok);
+  await eventually('the demo project', async () => (await fetch(rows)).ok, 30_000);
 });
 
 after(async () => {
