@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use crate::clickhouse::{ProjectKeyError, ShownEvent, Store};
+use crate::clickhouse::{ClickHouseError, ProjectKeyError, ShownEvent, Store};
 use crate::http::{DemoError, DemoRow, Demonstrated};
 
 /// The project's public key.
@@ -18,6 +18,12 @@ const DEMO_PROJECT: &str = "demo";
 /// Less than the operations listener allows an answer.
 const ROWS_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a project waits for the tables, which a slow disk may not be done with when the collector serves.
+const TABLES_PATIENCE: Duration = Duration::from_secs(30);
+const TABLES_PAUSE: Duration = Duration::from_secs(1);
+/// `UNKNOWN_TABLE` and `UNKNOWN_DATABASE`.
+const NO_TABLES: [u32; 2] = [60, 81];
+
 /// Its rows, from when the project is there.
 #[derive(Default)]
 pub(crate) struct Demo {
@@ -25,11 +31,17 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Makes the project unless it is there. Any page may send to it.
+    /// Makes the project unless it is there, as soon as there are tables. Any page may send to it.
     pub(crate) async fn prepare(&self, store: &Store) -> Result<(), ProjectKeyError> {
-        match store.create_project(DEMO_PROJECT, Some(DEMO_KEY), &[]).await {
-            Ok(_) | Err(ProjectKeyError::Taken(_)) => {}
-            Err(error) => return Err(error),
+        let deadline = Instant::now() + TABLES_PATIENCE;
+        loop {
+            match store.create_project(DEMO_PROJECT, Some(DEMO_KEY), &[]).await {
+                Ok(_) | Err(ProjectKeyError::Taken(_)) => break,
+                Err(ProjectKeyError::ClickHouse(error)) if may_come(&error) && Instant::now() < deadline => {
+                    sleep(TABLES_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
         // Once is enough: it is always the same one.
         let _ = self.store.set(store.clone());
@@ -50,6 +62,12 @@ impl Demonstrated for Demo {
     fn rows<'a>(&'a self, ids: &'a [Uuid]) -> BoxFuture<'a, Result<Vec<DemoRow>, DemoError>> {
         self.find(ids).boxed()
     }
+}
+
+/// Whether the tables may just not be there yet.
+fn may_come(error: &ClickHouseError) -> bool {
+    let is_late = matches!(error, ClickHouseError::Timeout(_));
+    is_late || error.server_code().is_some_and(|code| NO_TABLES.contains(&code))
 }
 
 fn row(event: ShownEvent) -> DemoRow {

@@ -1,6 +1,8 @@
 //! The demo page: that it is there when it was asked for, and that it shows rows of the demo project alone.
 
-use crate::harness::{Answer, Client, Collector, Setup, eventually, signal_process};
+use std::net::SocketAddr;
+
+use crate::harness::{Answer, Client, Collector, Setup, eventually, free_port, signal_process};
 
 const IDS: [&str; 2] = ["0190a000-0000-7000-8000-000000000001", "0190a000-0000-7000-8000-000000000002"];
 
@@ -113,4 +115,17 @@ fn without_clickhouse_the_page_is_told_so() {
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert_eq!(collector.operations("/demo").status, 200);
     eventually("rows again", || (rows(&collector, &IDS).status == 200).then_some(()));
+}
+
+#[test]
+fn the_demo_waits_for_its_tables() {
+    let operations = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let late = Setup::new().with(&["--no-migrate", "--ops-listen", &operations.to_string()]).spawn();
+    let ask = |path| Client::connect(operations).ok()?.send("GET", path, &[], b"").ok();
+    let path = format!("/demo/rows?ids={}", IDS[0]);
+    eventually("a collector that serves", || ask("/readyz").filter(|answer| answer.status == 200));
+    let refused = ask(&path).unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "demo_starting"));
+    late.setup().weir(&["migrate"]);
+    late.await_serving();
 }
