@@ -34,9 +34,9 @@ test: engine build strace chromium $(SNIPPET) ## Run every test, against the rea
 	npm test --prefix snippet
 	npm run --prefix snippet test:browser
 
-soak: engine ## Kill collectors and engines more than 300 times, and try the journal's model at length
+soak: engine ## Kill collectors and engines at every step and 400 times at random; try the journal's model at length
 	PROPTEST_CASES=4000 cargo test --locked --lib journal::tests::model
-	WEIR_TEST_SOAK=1 cargo test --locked --test weir crash:: -- --nocapture --test-threads=2
+	WEIR_TEST_SOAK=1 cargo test --locked --test weir -- crash:: pair:: matrix:: --nocapture --test-threads=2
 
 # The system calls of a collector are traced by a test; others look through a browser.
 strace chromium:

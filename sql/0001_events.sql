@@ -1,6 +1,7 @@
 -- Every accepted event, once. A copy that got past the deduplication window (a client that sends again after a
 -- restart of the collector, or to another one) has the same sorting key and goes away in a merge: read with FINAL,
--- or count distinct event ids, where that matters.
+-- or count distinct event ids, where that matters. A copy received in another month lies in another partition: no
+-- merge takes it away, and only FINAL hides it.
 CREATE TABLE IF NOT EXISTS events
 (
     project_id UUID COMMENT 'Project whose key the request carried',

@@ -342,6 +342,8 @@ impl Backlog {
         self.0.directory.sync()?;
         tracing::error!(segment = segment.number, file = aside, "set a segment aside: its head is damaged");
         figures().journal_bytes_dropped.increment(segment.bytes);
+        // How many they were, nobody knows; but this is no torn tail.
+        figures().journal_records_dropped.increment(1);
         self.forget(segment);
         Ok(())
     }

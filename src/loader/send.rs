@@ -111,6 +111,7 @@ fn read_through(backlog: &Backlog, segment: &mut Segment) -> io::Result<Option<V
     if !backlog.find(segment)? {
         tracing::error!(segment = segment.number, bytes = segment.bytes, "the file of a segment is gone");
         figures().journal_bytes_dropped.increment(segment.bytes);
+        figures().journal_records_dropped.increment(1);
         backlog.delete(segment)?;
         return Ok(None);
     }

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::harness::{Collector, Setup, eventually};
+use crate::harness::{Collector, Setup, eventually, signal_process};
 
 const MIB: u64 = 1024 * 1024;
 
-/// What has to be on disk before ClickHouse comes back.
-const BACKLOG: u64 = 96 * MIB;
+/// The age at which a segment is sealed while ClickHouse takes them.
+const SEGMENT_AGE: Duration = Duration::from_millis(50);
+
+/// So many times as long ClickHouse stays away, at least.
+const AGES: u32 = 100;
 
 /// By how much the collector's memory may grow while that much is kept, and is loaded. It is what a segment's reading
 /// and one INSERT take, and nothing that grows with the backlog.
@@ -27,8 +30,13 @@ struct Sender<'a> {
     size: AtomicUsize,
 }
 
-impl Sender<'_> {
+impl<'a> Sender<'a> {
     const BATCH: usize = 20;
+
+    fn new(collector: &'a Collector, size: usize) -> Self {
+        let (sent, stop, size) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(size));
+        Self { collector, sent, stop, size }
+    }
 
     fn run(&self) {
         let mut client = self.collector.client();
@@ -66,6 +74,66 @@ impl Drop for Stop<'_> {
     }
 }
 
+/// How ClickHouse goes away.
+#[derive(Clone, Copy)]
+enum Absence {
+    /// Its process dies, and is started again.
+    Killed,
+    /// It takes connections and answers nobody, and goes on as if nothing had been.
+    Stopped,
+}
+
+/// ClickHouse while it is away.
+enum Away {
+    Killed(Setup),
+    Stopped(Frozen, Collector),
+}
+
+/// Stopped processes. They go on also when a test fails, and end like others.
+struct Frozen([u32; 2]);
+
+impl Frozen {
+    fn stop(pids: [u32; 2]) -> Self {
+        for pid in pids {
+            signal_process(pid, "STOP");
+        }
+        Self(pids)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in self.0.into_iter().rev() {
+            signal_process(pid, "CONT");
+        }
+    }
+}
+
+impl Away {
+    #[track_caller]
+    fn begin(server: Collector, how: Absence) -> Self {
+        match how {
+            Absence::Killed => Self::Killed(server.kill()),
+            Absence::Stopped => {
+                // Its keeper first, who would take it for dead.
+                let pids = [server.pid(), server.engine_pid().expect("an engine")];
+                Self::Stopped(Frozen::stop(pids), server)
+            }
+        }
+    }
+
+    #[track_caller]
+    fn end(self) -> Collector {
+        match self {
+            Self::Killed(setup) => setup.start(),
+            Self::Stopped(frozen, server) => {
+                drop(frozen);
+                server
+            }
+        }
+    }
+}
+
 /// How many events are stored, and the highest number among them.
 fn stored(server: &Collector) -> Option<(usize, usize)> {
     let counts = server.try_sql("SELECT count(), max(toUInt64(substring(url, 2))) FROM weir.events").ok()?;
@@ -88,19 +156,16 @@ fn check_degraded(collector: &Collector) -> bool {
     is_told
 }
 
-#[test]
-fn an_absence_costs_disk_and_no_memory_and_drains_in_order() {
+/// Has ClickHouse go away under load, and come back when so many bytes wait on disk.
+#[track_caller]
+fn assert_costs_disk_and_no_memory_and_drains_in_order(how: Absence, backlog: u64) {
     let server = Collector::start();
     let setup = Setup::new().without_demo().on_server(server.setup(), server.engine_port());
-    // One segment at a time, so that the order can be seen; sealed by age ten times a second while ClickHouse is there.
-    let limits = ["--segment-size", "16MiB", "--segment-age", "100ms", "--load-concurrency", "1"];
-    let collector = setup.with(&limits).with(&["--degraded-after", "3s"]).start();
-    let sender = Sender {
-        collector: &collector,
-        sent: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-        size: AtomicUsize::new(40_000),
-    };
+    // One segment at a time, so that the order can be seen; sealed by age as long as ClickHouse is there.
+    let limits = ["--segment-size", "16MiB", "--load-concurrency", "1", "--degraded-after", "3s"];
+    let age = format!("{}ms", SEGMENT_AGE.as_millis());
+    let collector = setup.with(&limits).with(&["--segment-age", &age]).start();
+    let sender = Sender::new(&collector, 40_000);
     std::thread::scope(|scope| {
         scope.spawn(|| sender.run());
         let _stop = Stop(&sender.stop);
@@ -112,25 +177,30 @@ fn an_absence_costs_disk_and_no_memory_and_drains_in_order() {
         let inserts = || collector.figures().count("weir_inserts_total{outcome=\"done\"}");
         let inserts_before = inserts();
 
-        let server = server.kill();
-        let away = Instant::now();
+        let away = Away::begin(server, how);
+        let begun = Instant::now();
         let mut told = false;
-        eventually("a backlog whose age is told", || {
+        eventually("a backlog", || {
             told |= check_degraded(&collector);
-            (told && collector.figures().count("weir_journal_bytes") >= BACKLOG).then_some(())
+            (collector.figures().count("weir_journal_bytes") >= backlog).then_some(())
+        });
+        // Less at once from now on, so that it can be caught up with.
+        sender.size.store(100, Ordering::Relaxed);
+        eventually("a long absence that is told", || {
+            told |= check_degraded(&collector);
+            (told && begun.elapsed() > SEGMENT_AGE * AGES).then_some(())
         });
         let grown = collector.peak_memory().saturating_sub(warm);
         assert!(grown < GROWTH, "{grown} bytes more in memory");
-        // Less at once from now on, so that it can be caught up with.
-        sender.size.store(100, Ordering::Relaxed);
         let missed = sender.sent();
         let bytes = collector.figures().count("weir_journal_bytes");
-        let ages = away.elapsed().as_millis() / 100;
+        let ages = begun.elapsed().as_millis() / SEGMENT_AGE.as_millis();
         // The one that waits, the one that grew until the first did, full ones, and the open one.
         let segments = collector.setup().segments().len() as u64;
         assert!(segments <= bytes / (15 * MIB) + 3, "{segments} segments for {bytes} bytes");
+        assert!(ages >= u128::from(AGES), "{ages} times the age");
 
-        let server = server.start();
+        let server = away.end();
         eventually("everything of the absence", || {
             // At any moment, what is stored is all that came before some moment.
             let (count, last) = stored(&server)?;
@@ -153,4 +223,14 @@ fn an_absence_costs_disk_and_no_memory_and_drains_in_order() {
         assert_eq!(server.sql("SELECT uniqExact(event_id) FROM weir.events"), sent.to_string());
         assert!(!collector.operations("/readyz").body.contains("segments wait"));
     });
+}
+
+#[test]
+fn an_engine_that_dies_costs_disk_and_no_memory_and_what_waits_drains_in_order() {
+    assert_costs_disk_and_no_memory_and_drains_in_order(Absence::Killed, 6 * GROWTH);
+}
+
+#[test]
+fn an_engine_that_hangs_costs_disk_and_no_memory_and_what_waits_drains_in_order() {
+    assert_costs_disk_and_no_memory_and_drains_in_order(Absence::Stopped, 3 * GROWTH);
 }

@@ -3,14 +3,11 @@
 
 use std::time::Duration;
 
-use crate::harness::{Collector, Load, Random, Setup, assert_exactly_once, eventually, signal_process};
+use crate::harness::{
+    Collector, Load, Random, Setup, assert_exactly_once, eventually, kills, signal_process,
+};
 
 const CLIENTS: usize = 4;
-
-/// How many kills there are to be, given how many in the short run.
-fn kills(few: usize) -> usize {
-    if std::env::var_os("WEIR_TEST_SOAK").is_some() { few * 10 } else { few }
-}
 
 /// Lets the load go on for a while: anything from the first request to several segments.
 fn let_pass(random: &mut Random, longest_ms: u64) {

@@ -24,6 +24,7 @@ mod poison;
 mod projects;
 mod readme;
 mod repeats;
+mod runbook;
 mod snippet;
 mod starting;
 mod syncs;

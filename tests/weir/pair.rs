@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{Collector, Figures, Load, Proxy, Random, Setup, assert_exactly_once, eventually};
+use crate::harness::{
+    Collector, Figures, Load, Proxy, Random, Setup, assert_exactly_once, eventually, kills,
+};
 
 fn let_pass(random: &mut Random, longest_ms: u64) {
     std::thread::sleep(Duration::from_millis(random.below(longest_ms)));
@@ -18,7 +20,7 @@ fn two_collectors_killed_in_turns_lose_and_repeat_nothing() {
     let mut second = Setup::new().without_demo().on_server(first.setup(), port).start();
     to_first.aim(&first);
     to_second.aim(&second);
-    for round in 0..6 {
+    for round in 0..kills(6) {
         let_pass(&mut random, 1_500);
         if round % 2 == 0 {
             // Whoever sends to both goes on with the other one, with what it was not promised yet too.

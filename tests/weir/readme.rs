@@ -23,7 +23,8 @@ struct Block {
     text: String,
 }
 
-fn readme() -> String {
+/// Its text.
+pub fn readme() -> String {
     fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
 }
 

@@ -172,3 +172,27 @@ fn a_small_window_forgets_old_ids_and_final_does_not() {
     assert!((600 + 600 - 64..=1_200).contains(&rows), "{rows} rows");
     assert_final(&collector, &events);
 }
+
+#[test]
+fn copies_with_a_months_end_between_them_are_never_merged_and_hidden_by_final_only() {
+    let mut random = Random::seeded("repeats across a month's end");
+    let collector = Collector::start();
+    let events = Repeated::many(&mut random, 20);
+    send(&collector, &events, &mut random);
+    collector.await_loaded();
+    // What a collector stored of the same sends a month ago; only the time of receipt tells it from these.
+    collector.admin_sql(
+        "INSERT INTO weir.events SELECT * REPLACE (addMonths(received_at, -1) AS received_at) FROM weir.events",
+    );
+    // And once more this month, by a collector that knows nothing of the first time.
+    let collector = collector.kill().start();
+    send(&collector, &events, &mut random);
+    collector.await_loaded();
+    assert_eq!(counts(&collector), (60, 20));
+
+    collector.admin_sql("OPTIMIZE TABLE weir.events FINAL");
+    let months = "SELECT uniqExact(_partition_id), uniqExact(event_id) FROM weir.events";
+    assert_eq!(collector.sql(months), "2\t20");
+    assert_eq!(counts(&collector), (40, 20), "the README says how these are counted");
+    assert_final(&collector, &events);
+}

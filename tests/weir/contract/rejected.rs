@@ -58,6 +58,9 @@ fn refused() -> Vec<(String, &'static str, &'static str, Option<String>)> {
     let text = |name: &str| format!(r#","{name}":"{SECRET}""#);
     let endless = format!(r#"{{"type":"{}"}}"#, SECRET.repeat(2_000));
     let number = format!(r#"{{"{SECRET}":["{SECRET}"]}}"#);
+    let large = format!(r#","data":{{"a":"{}"}}"#, SECRET.repeat(11_000));
+    let deep = format!(r#","data":{{"{SECRET}":{}{}}}"#, "[".repeat(64), "]".repeat(64));
+    let half = format!(r#","userId":"{SECRET}\ud83d{SECRET}""#);
     let lone = |event: &str| batch(&[event.to_owned()], "");
     vec![
         (snippet("x", &text("eventId")), "snippet", "invalid_event_id", None),
@@ -77,7 +80,23 @@ fn refused() -> Vec<(String, &'static str, &'static str, Option<String>)> {
             "invalid_event_id",
             Some(event("x", &text("eventId"))),
         ),
+        (snippet("x", &text("url")), "snippet", "duplicate_field", None),
+        (snippet("x", &large), "snippet", "event_too_large", None),
+        (snippet("x", &deep), "snippet", "too_deep", None),
+        (snippet("x", &half), "snippet", "invalid_text", None),
+        (lone(&event("x", &text("url"))), "sdk", "duplicate_field", Some(event("x", &text("url")))),
+        (lone(&event("x", &large)), "sdk", "event_too_large", Some(event("x", &large)[..4096].to_owned())),
+        (lone(&event("x", &deep)), "sdk", "too_deep", Some(event("x", &deep))),
+        (lone(&event("x", &half)), "sdk", "invalid_text", Some(event("x", &half))),
         // Refused as a whole.
+        (batch(&[event("x", "")], &text("userId").repeat(2)), "", "duplicate_field", None),
+        (batch(&[event("x", "")], &half), "", "invalid_text", None),
+        (
+            batch(&[event("x", "")], &text("userId").replace(SECRET, &SECRET.repeat(200))),
+            "",
+            "too_long",
+            None,
+        ),
         (batch(&[event("x", "")], &text("source")), "", "invalid_source", None),
         (batch(&[event("x", "")], &text("sentAt")), "", "invalid_timestamp", None),
         (batch(&[event("x", "")], &format!(r#","userId":{number}"#)), "", "wrong_type", None),
@@ -92,15 +111,25 @@ fn every_refusal_of_a_known_project_is_kept_and_repeats_no_value() {
     let collector = Collector::start();
     let mut findings = Findings::default();
     let refused = refused();
-    for (body, _, reason, _) in &refused {
+    for (body, source, reason, _) in &refused {
         let answer = collector.post(body);
         let case = &body[..body.len().min(150)];
-        findings.check(case, (answer.status, answer.code()), (400, (*reason).to_owned()));
+        // A body that is one event is a body that is too large.
+        let status = if (*source, *reason) == ("snippet", "event_too_large") { 413 } else { 400 };
+        findings.check(case, (answer.status, answer.code()), (status, (*reason).to_owned()));
         findings.holds(format!("{case} is repeated in {}", answer.body), !answer.body.contains(SECRET));
     }
-    // A known key in a body that cannot be read, and unknown ones, leave nothing.
-    for body in ["{\"projectKey\":\"pk_live_demo\"", "[]", "{}"] {
-        findings.check(body, collector.post(body).status, 400);
+    // A known key in a body that cannot be read, two keys, and unknown ones, leave nothing.
+    let unread: [&[u8]; 6] = [
+        b"{\"projectKey\":\"pk_live_demo\"",
+        b"{\"projectKey\":\"pk_live_demo\",\"type\":\"\xff\"}",
+        b"{\"projectKey\":\"pk_live_demo\",\"type\":\"\0\"}",
+        b"{\"projectKey\":\"pk_live_demo\",\"projectKey\":\"pk_live_demo\"}",
+        b"[]",
+        b"{}",
+    ];
+    for body in unread {
+        findings.check(String::from_utf8_lossy(body), collector.post(body).status, 400);
     }
     let unknown = snippet("", "").replace("pk_live_demo", SECRET);
     let answer = collector.post(unknown);

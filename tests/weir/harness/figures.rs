@@ -30,10 +30,7 @@ impl Figures {
                 labels.is_empty() || (labels.starts_with('{') && labels.ends_with("\"}")),
                 "labels: {line}"
             );
-            let family = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|ending| name.strip_suffix(ending).filter(|name| figures.families.contains(*name)));
-            let family = family.unwrap_or(name);
+            let family = figures.family(name);
             assert!(figures.families.contains(family), "a sample before its type: {line}");
             assert!(figures.values.insert(sample.to_owned(), value.to_owned()).is_none(), "twice: {line}");
         }
@@ -52,6 +49,19 @@ impl Figures {
             }
             _ => panic!("not a comment of the format: {comment}"),
         }
+    }
+
+    /// The family that a sample of this name belongs to.
+    pub fn family<'a>(&self, name: &'a str) -> &'a str {
+        let of_histogram = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|ending| name.strip_suffix(ending).filter(|name| self.families.contains(*name)));
+        of_histogram.unwrap_or(name)
+    }
+
+    /// Every sample, by name and labels.
+    pub fn samples(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 
     /// A figure that measures something.

@@ -22,6 +22,11 @@ pub use random::Random;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+/// How many kills there are to be, given how many in the short run.
+pub fn kills(few: usize) -> usize {
+    if std::env::var_os("WEIR_TEST_SOAK").is_some() { few * 10 } else { few }
+}
+
 /// A port that nothing listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
