@@ -13,11 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::clickhouse::{Engine, EngineError, Store};
+use crate::clickhouse::{Engine, EngineError, ProjectKeyError, Store};
 use crate::clock::Clock;
 use crate::config::{CollectorSettings, StoreSettings, journal_folder};
+use crate::demo::{DEMO_KEY, Demo};
 use crate::enrich::{UserAgentError, UserAgents};
-use crate::http::{Intake, Listener, Operations, RejectedCap};
+use crate::http::{DemoPage, Intake, Listener, Operations, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
 use crate::loader::Loader;
 use crate::project::Projects;
@@ -87,6 +88,7 @@ pub struct Serving {
     address: SocketAddr,
     health: Arc<Health>,
     store: Store,
+    demo: Arc<Demo>,
     engine: Option<Engine>,
     /// Loader and gauges.
     tasks: Vec<JoinHandle<()>>,
@@ -143,16 +145,15 @@ impl Collector {
         let folder = folder.canonicalize().unwrap_or(folder);
         let health = Arc::new(Health::new(clock.clone(), journal.clone(), folder, settings.degraded_after));
         let (stop_operations, stopped) = watch::channel(false);
-        let operations_service = Operations::new(metrics, health.clone());
+        let demo = Arc::new(Demo::default());
+        let mut operations_service = Operations::new(metrics, health.clone());
+        if settings.demo {
+            let page = demo_page(&settings, listener.local_addr());
+            operations_service = operations_service.with_demo(page, demo.clone());
+        }
         tokio::spawn(operations_service.serve(operations, stopped));
 
-        let (store, engine) = match settings.store.clone() {
-            StoreSettings::Server(access) => (Store::new(&access), None),
-            StoreSettings::Embedded(engine) => {
-                let engine = Engine::start(engine).await?;
-                (Store::new(&engine.access()), Some(engine))
-            }
-        };
+        let (store, engine) = start_store(settings.store.clone()).await?;
         let loader = Loader::new(store.clone(), journal.backlog().clone(), settings.loader.clone());
         health.watch(loader.status());
         let tables = Tables { store: store.clone(), migrate: settings.migrate, health: health.clone() };
@@ -189,6 +190,7 @@ impl Collector {
             address,
             health,
             store,
+            demo,
             engine,
             tasks: vec![load, gauges],
             lookups,
@@ -205,9 +207,9 @@ impl Serving {
         self.address
     }
 
-    /// Where the tables are.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// Makes the demo project unless it is there; its page shows rows from then on.
+    pub async fn prepare_demo(&self) -> Result<(), ProjectKeyError> {
+        self.demo.prepare(&self.store).await
     }
 
     /// Serves until `shutdown`; then answers what is in flight, seals the journal, loads what can be loaded in
@@ -251,6 +253,21 @@ impl Serving {
         tracing::info!("stopped");
         served
     }
+}
+
+/// The store, and its engine where that is ours.
+async fn start_store(settings: StoreSettings) -> Result<(Store, Option<Engine>), EngineError> {
+    match settings {
+        StoreSettings::Server(access) => Ok((Store::new(&access), None)),
+        StoreSettings::Embedded(engine) => {
+            let engine = Engine::start(engine).await?;
+            Ok((Store::new(&engine.access()), Some(engine)))
+        }
+    }
+}
+
+fn demo_page(settings: &CollectorSettings, listen: SocketAddr) -> DemoPage {
+    DemoPage { project_key: DEMO_KEY, listen, paths: settings.listener.paths.clone() }
 }
 
 /// The tables, before the first segment goes there.

@@ -112,7 +112,7 @@ impl Tag<'_> {
 }
 
 /// A text as it stands in an attribute's quotes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

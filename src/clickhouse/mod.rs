@@ -16,6 +16,7 @@ mod migrate;
 mod project_source;
 mod projects;
 mod schema;
+mod shown;
 mod store;
 mod stored;
 
@@ -28,6 +29,7 @@ pub use insert::{Insert, RowSource};
 pub use migrate::MigrationError;
 pub use projects::{Fingerprint, ProjectKey, ProjectKeyError};
 pub use schema::{DegradedTable, SchemaDrift};
+pub use shown::ShownEvent;
 pub use store::{Store, Timeouts};
 pub use stored::EventKey;
 

@@ -1,6 +1,7 @@
 //! `weir serve`: logs, figures, a collector, and the signals that end it.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
@@ -9,17 +10,15 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::process;
-use crate::clickhouse::{ProjectKeyError, Store};
-use crate::collector::{Collector, Serving};
+use crate::collector::Collector;
 use crate::config::{CollectorSettings, ConfigError, LogArgs, LogFormat, ServeArgs, StoreSettings};
+use crate::demo::DEMO_KEY;
+use crate::http::reachable;
 use crate::metrics;
 use crate::snippet::script;
 
 /// Threads for everything behind the journal: calls of ClickHouse, the engine's supervision, operations.
 const BACKGROUND_THREADS: usize = 2;
-
-const DEMO_PROJECT: &str = "demo";
-const DEMO_KEY: &str = "pk_live_demo";
 
 pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
     let settings = args.settings()?;
@@ -49,9 +48,9 @@ pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         tracing::info!(path, pinned, integrity, "pages may include the script");
         if args.demo {
             tokio::select! {
-                made = prepare_demo(serving.store()) => {
+                made = serving.prepare_demo() => {
                     made.context("cannot create the demo project")?;
-                    print_next_steps(&serving, &settings);
+                    print_next_steps(&settings, listen, operations);
                 }
                 // Whoever asks us to stop does not wait for it.
                 () = &mut shutdown => return Ok(serving.run(std::future::ready(())).await?),
@@ -105,15 +104,7 @@ fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn prepare_demo(store: &Store) -> Result<(), ProjectKeyError> {
-    match store.create_project(DEMO_PROJECT, Some(DEMO_KEY), &[]).await {
-        Ok(_) | Err(ProjectKeyError::Taken(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn print_next_steps(serving: &Serving, settings: &CollectorSettings) {
-    let listen = serving.local_addr();
+fn print_next_steps(settings: &CollectorSettings, listen: SocketAddr, operations: SocketAddr) {
     let (sql, database) = match &settings.store {
         StoreSettings::Server(server) => (server.url.clone(), &server.database),
         StoreSettings::Embedded(engine) => (format!("http://127.0.0.1:{}/", engine.port), &engine.database),
@@ -128,9 +119,12 @@ Two seconds later it is a row. SQL is answered on {sql}:
 
   curl '{sql}' --data-binary 'SELECT timestamp, type, url FROM {database}.events ORDER BY received_at FORMAT PrettyCompact'
 
+Or click on things and see every event become a row: http://{page}/demo
+
 Ctrl-C stops the collector and its engine; everything is kept in {data}.
 "#,
         events = settings.listener.paths.events,
+        page = reachable(operations),
         data = settings.data_dir.display(),
     );
 }

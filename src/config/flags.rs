@@ -108,7 +108,8 @@ pub struct ServeArgs {
     #[arg(long, env = "WEIR_NO_MIGRATE", value_parser = BoolishValueParser::new())]
     pub no_migrate: bool,
 
-    /// Create the project `demo` with the key `pk_live_demo` if there is none, and say what to do next
+    /// Create the project `demo` with the key `pk_live_demo` if there is none, show on the operations
+    /// listener's /demo what becomes of its events, and say what to do next
     #[arg(long, env = "WEIR_DEMO", value_parser = BoolishValueParser::new())]
     pub demo: bool,
 }

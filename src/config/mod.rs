@@ -105,6 +105,8 @@ pub struct CollectorSettings {
     pub data_dir: PathBuf,
     pub store: StoreSettings,
     pub migrate: bool,
+    /// Whether there is a demo project, and a page that shows it.
+    pub demo: bool,
     pub listener: ListenerSettings,
     pub operations: SocketAddr,
     pub payload: PayloadLimits,
@@ -148,6 +150,7 @@ impl ServeArgs {
             data_dir: self.store.data.data_dir.clone(),
             store: self.store.store()?,
             migrate: !self.no_migrate,
+            demo: self.demo,
             listener: self.listener()?,
             operations: network.operations.ops_listen,
             payload: limits.payload(),

@@ -10,6 +10,7 @@
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
 //! operations   the second, private listener: health, readiness, figures, the journal
+//! demo         its demo page, and the rows that this asks for
 //! ```
 //!
 //! Promises: everything a client can hold open has a deadline, everything it can send has a cap, and every answer
@@ -21,6 +22,7 @@ mod body;
 mod commit;
 mod connection;
 mod cors;
+mod demo;
 mod events;
 mod listener;
 mod operations;
@@ -33,6 +35,7 @@ mod tests;
 
 pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
+pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
 pub use events::{Intake, RejectedCap};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};

@@ -26,7 +26,9 @@ use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
 
 use super::answer::{Answer, json, text};
+use super::demo::{self, DemoPage, Demonstrated};
 use super::listener::raised;
+use super::rejection::Rejection;
 use super::routes::{Route, find};
 
 /// Probes and scrapers are few; whoever holds more connections waits.
@@ -107,6 +109,8 @@ enum Endpoint {
     Metrics,
     Journal,
     RetryParked,
+    Demo,
+    DemoRows,
 }
 
 static ROUTES: [Route<Endpoint>; 9] = [
@@ -121,16 +125,34 @@ static ROUTES: [Route<Endpoint>; 9] = [
     ("/journal/retry", Method::POST, Endpoint::RetryParked),
 ];
 
+/// These only where there is a demo.
+static DEMO_ROUTES: [Route<Endpoint>; 4] = [
+    ("/demo", Method::GET, Endpoint::Demo),
+    ("/demo", Method::HEAD, Endpoint::Demo),
+    ("/demo/rows", Method::GET, Endpoint::DemoRows),
+    ("/demo/rows", Method::HEAD, Endpoint::DemoRows),
+];
+
 /// The private listener's answers.
 pub struct Operations<O> {
     metrics: PrometheusHandle,
     collector: Arc<O>,
+    table: Vec<Route<Endpoint>>,
+    demo: Option<(DemoPage, Arc<dyn Demonstrated>)>,
 }
 
 impl<O: Operated> Operations<O> {
     /// Answers from a collector and its figures.
     pub fn new(metrics: PrometheusHandle, collector: Arc<O>) -> Self {
-        Self { metrics, collector }
+        Self { metrics, collector, table: ROUTES.to_vec(), demo: None }
+    }
+
+    /// The same, with a demo page and what stands behind it.
+    #[must_use]
+    pub fn with_demo(mut self, page: DemoPage, demonstrated: Arc<dyn Demonstrated>) -> Self {
+        self.table.extend(DEMO_ROUTES.iter().cloned());
+        self.demo = Some((page, demonstrated));
+        self
     }
 
     /// Serves until `shutdown` has turned true or its sender is gone; then every connection is dropped.
@@ -166,8 +188,8 @@ impl<O: Operated> Operations<O> {
 
     async fn converse(self: Arc<Self>, stream: TcpStream) {
         let routes = tower::service_fn(move |request: Request<Incoming>| {
-            let answer = self.answer(request.method(), request.uri().path());
-            async move { Ok::<_, Infallible>(answer) }
+            let operations = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(operations.answer(&request).await) }
         });
         let service = ServiceBuilder::new()
             // A 503 of `/readyz` is an answer, not an error of ours.
@@ -184,10 +206,14 @@ impl<O: Operated> Operations<O> {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Answer {
-        match find(&ROUTES, method, path) {
-            Ok(Endpoint::Health) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
-            Ok(Endpoint::Readiness) => {
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        let endpoint = match find(&self.table, request.method(), request.uri().path()) {
+            Ok(endpoint) => endpoint,
+            Err(refusal) => return refusal.into(),
+        };
+        match (endpoint, &self.demo) {
+            (Endpoint::Health, _) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+            (Endpoint::Readiness, _) => {
                 let readiness = self.collector.readiness();
                 let status = match readiness.status {
                     Standing::Ready | Standing::Degraded => StatusCode::OK,
@@ -195,12 +221,15 @@ impl<O: Operated> Operations<O> {
                 };
                 json(status, &readiness)
             }
-            Ok(Endpoint::Metrics) => {
+            (Endpoint::Metrics, _) => {
                 text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
-            Ok(Endpoint::Journal) => json(StatusCode::OK, &self.collector.journal()),
-            Ok(Endpoint::RetryParked) => json(StatusCode::OK, &self.collector.retry_parked()),
-            Err(refusal) => refusal.into(),
+            (Endpoint::Journal, _) => json(StatusCode::OK, &self.collector.journal()),
+            (Endpoint::RetryParked, _) => json(StatusCode::OK, &self.collector.retry_parked()),
+            (Endpoint::Demo, Some((page, _))) => page.answer(request.headers()),
+            (Endpoint::DemoRows, Some((_, rows))) => demo::rows(request.uri().query(), rows.as_ref()).await,
+            // Their paths are not in the table.
+            (Endpoint::Demo | Endpoint::DemoRows, None) => Rejection::internal().into(),
         }
     }
 }

@@ -69,7 +69,8 @@ impl Rejection {
         if field.is_empty() { refusal } else { refusal.at(field) }
     }
 
-    fn when(self, retry: Retry) -> Self {
+    /// The same, with `Retry-After` where it can succeed later.
+    pub(super) fn when(self, retry: Retry) -> Self {
         match retry {
             Retry::Never => self,
             Retry::After(wait) => self.retry_after(wait),

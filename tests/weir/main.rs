@@ -10,6 +10,7 @@ mod confirm;
 mod contract;
 mod crash;
 mod damage;
+mod demo;
 mod disk;
 mod harness;
 mod journal;

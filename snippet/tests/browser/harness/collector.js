@@ -34,14 +34,17 @@ const BINARY = process.env.WEIR_BINARY ?? join(ROOT, 'target/debug/weir');
 const LAST = 'last of the test';
 
 export class Collector {
-  /** Starts one; resolves when it serves. */
-  static async start() {
+  /**
+   * Starts one; resolves when it serves.
+   * @param {string[]} [more] arguments of a test's own
+   */
+  static async start(more = []) {
     const data = await mkdtemp(join(tmpdir(), 'weir-browser-'));
     const store = ['--data-dir', data, '--engine-port', String(await freePort())];
     // One segment is loaded after the other, so that a row tells that all earlier ones have come.
     const settings = ['--segment-age', '100ms', '--load-concurrency', '1'];
     const listen = ['--listen', '127.0.0.1:0', '--ops-listen', '127.0.0.1:0'];
-    const child = spawn(BINARY, ['serve', ...store, ...settings, ...listen], {
+    const child = spawn(BINARY, ['serve', ...store, ...settings, ...listen, ...more], {
       cwd: ROOT,
       env: environment(),
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -57,6 +60,8 @@ export class Collector {
   #log = '';
   /** Origin of the public listener. */
   origin = '';
+  /** Origin of the operations listener. */
+  operations = '';
 
   /**
    * @param {import('node:child_process').ChildProcess} child
@@ -85,7 +90,9 @@ export class Collector {
       },
       60_000,
     );
-    this.origin = `http://${JSON.parse(line).listen}`;
+    const { listen, operations } = JSON.parse(line);
+    this.origin = `http://${listen}`;
+    this.operations = `http://${operations}`;
     // The tables are made beside the serving.
     await eventually(
       'the tables',
