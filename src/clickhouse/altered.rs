@@ -2,7 +2,8 @@
 
 use super::{ClickHouseError, Store};
 
-/// A time by ClickHouse's own clock, in whole seconds.
+/// A time by ClickHouse's own clock, in whole seconds; behind a load balancer, by one of its servers' clocks, which
+/// have to agree to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTime(i64);
 

@@ -1,4 +1,5 @@
-//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir snippet`, `weir journal …`. Alone, `weir` serves.
+//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir snippet`, `weir journal …`. Alone, `weir`
+//! serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.

@@ -39,7 +39,8 @@ impl Default for PublicPaths {
 /// A handler is dropped at its next `await` when its client goes away, and a panic in it is answered 500. One that
 /// refuses before it has read the body just returns: the connection sees to it that the client gets the answer.
 pub trait Apis: Send + Sync + 'static {
-    /// `POST /api/events`, or what stands for its path, from `peer`, the other end of the connection (which may be a proxy).
+    /// `POST /api/events`, or what stands for its path, from `peer`, the other end of the connection (which may be a
+    /// proxy).
     fn events(&self, request: Request<RequestBody>, peer: SocketAddr) -> impl Future<Output = Answer> + Send;
 }
 

@@ -213,7 +213,8 @@ impl Backlog {
     /// stays is synced. Without the sync, a power cut after the load could take rows away, and the segment would
     /// go out again under another token. It says in log and figures what is damaged.
     ///
-    /// A segment that is not whole may have been sent when it was: it is [parted](Self::part) first.
+    /// A segment that is not whole, or does not say that it is, may have been sent when it was: it is
+    /// [parted](Self::part) first.
     ///
     /// It reads a reader fresh from [`read`](Self::read) to its end; to send the segment, read it anew.
     pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {

@@ -44,7 +44,8 @@
 //!    damaged at the next start, unless it was the last one begun.
 //! 4. A segment found at start-up is cut behind its last intact record and synced before anything of it is sent.
 //! 5. Before rows of a segment go out under any other token, its file is renamed to `.parted`, durably: to search
-//!    for rows that ClickHouse refuses, and when damage has left other rows of it than may have been sent already.
+//!    for rows that ClickHouse refuses, and when it is found at start-up damaged or without a seal: other rows of it
+//!    may have been sent than are left.
 //! 6. A file is deleted only after ClickHouse has confirmed all its rows, those that it refused included.
 //! 7. A record counts only if head and rows match their checksums and the head names this segment's random id; so
 //!    damage in one hides no other, and neither stale bytes nor a record forged inside an event is ever one.

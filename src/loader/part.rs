@@ -261,6 +261,7 @@ impl Search<'_> {
         Ok(left)
     }
 }
+
 /// The two halves of a part; less where it is too short.
 fn halves(part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let middle = part.start + part.len() / 2;

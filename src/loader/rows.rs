@@ -27,8 +27,7 @@ pub(super) struct TableRows {
 
 impl TableRows {
     /// Reads a segment through: what there is for each of its tables, tables without rows left out; and whether any of
-    /// it is damaged, which log and figures are told if `tell` says so.
-    /// `length` is the segment's.
+    /// it is damaged, which log and figures are told if `tell` says so. `length` is the segment's, in bytes.
     pub(super) fn survey(
         reader: &mut SegmentReader,
         length: u64,

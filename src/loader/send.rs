@@ -51,8 +51,9 @@ impl Loader {
         Ok(self.backlog.delete(segment)?)
     }
 
-    /// Reads the segment through, after settling it where that has to be done first. `None` when there is nothing to send: the file was deleted by an attempt that could not finish, or its
-    /// head is damaged and it is set aside.
+    /// Reads the segment through, after settling it where that has to be done first. `None` when there is nothing to
+    /// send: the file was deleted by an attempt that could not finish, or nothing in it can be read and it is set
+    /// aside.
     pub(super) async fn survey(&self, segment: &mut Segment) -> Result<Option<Vec<TableRows>>, LoadError> {
         let backlog = self.backlog.clone();
         let mut found = segment.clone();
