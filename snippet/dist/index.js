@@ -110,7 +110,7 @@ var createQueue = (endpoint, kept, envelope) => {
       if (size(event) > EVENT_BYTES) return log("dropped", event);
       characters += event.length;
       events.push(event);
-      while (characters > KEPT_CHARACTERS) characters -= events.shift().length;
+      while (characters > KEPT_CHARACTERS && events[1]) characters -= events.shift().length;
       if (!timer) queueMicrotask(send);
     },
     send,
@@ -152,7 +152,6 @@ var watchClicks = (track, scrub) => {
     const element = elements.find((element2) => element2.matches(CLICKABLE));
     if (!element || event.button > 1) return;
     const data = {
-      tag: element.localName,
       elementId: attribute(element, "id")
     };
     const href = attribute(element, "href") || attribute(element, "xlink:href");
@@ -166,10 +165,12 @@ var watchClicks = (track, scrub) => {
   on("click auxclick", click);
 };
 var watchForms = (track, scrub) => {
+  let last;
   const submit = guarded((event) => {
     const elements = path(event);
     const form = elements[0];
-    if (!form) return;
+    if (!form || event === last) return;
+    last = event;
     const { submitter } = event;
     report(
       elements,

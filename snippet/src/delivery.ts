@@ -116,7 +116,7 @@ export const createQueue = (
       if (size(event) > EVENT_BYTES) return log('dropped', event);
       characters += event.length;
       events.push(event);
-      while (characters > KEPT_CHARACTERS) characters -= (events.shift() as string).length;
+      while (characters > KEPT_CHARACTERS && events[1]) characters -= (events.shift() as string).length;
       // What one task of the page adds travels together.
       if (!timer) queueMicrotask(send);
     },

@@ -37,7 +37,6 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
     // Of the other buttons, only the middle one opens links.
     if (!element || (event as MouseEvent).button > 1) return;
     const data: Properties = {
-      tag: element.localName,
       elementId: attribute(element, 'id'),
     };
     const href = attribute(element, 'href') || attribute(element, 'xlink:href');
@@ -58,10 +57,13 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
 };
 
 export const watchForms = (track: Track, scrub: Scrub) => {
+  let last: Event | undefined;
   const submit = guarded((event: Event) => {
     const elements = path(event);
     const form = elements[0];
-    if (!form) return;
+    // A form in a slot is on its way through the root and the window.
+    if (!form || event === last) return;
+    last = event;
     const { submitter } = event as SubmitEvent;
     report(
       elements,

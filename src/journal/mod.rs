@@ -30,7 +30,8 @@
 //!             padding to 8                            padding to 8
 //! ```
 //!
-//! A record with tag 0 and no rows seals the segment: nothing follows it.
+//! A record with tag 0 and no rows seals the segment: its sequence number is how many records there are, and nothing
+//! follows it.
 //!
 //! # Invariants
 //!
@@ -40,8 +41,8 @@
 //!    fail too, and the process die before it is tried again, what was refused may be sent after all.
 //! 3. A sealed segment does not change. Its rows go out in one INSERT for each table, under a token made of the
 //!    segment's id, the table and the checksum of the bytes sent; so a second attempt is recognised as one. Its last
-//!    record, the seal, says that it is whole. A segment without one, which a failing disk may leave too, is taken for
-//!    damaged at the next start, unless it was the last one begun.
+//!    record, the seal, says that it is whole. A segment without one, which a failing or full disk may leave too, is
+//!    parted at the next start, and told as damaged unless it was the last one begun.
 //! 4. A segment found at start-up is cut behind its last intact record and synced before anything of it is sent.
 //! 5. Before rows of a segment go out under any other token, its file is renamed to `.parted`, durably: to search
 //!    for rows that ClickHouse refuses, and when it is found at start-up damaged or without a seal: other rows of it
@@ -334,8 +335,22 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
         Err(error) => tracing::error!(%error, segment = segment.number, "cannot read a segment"),
     }
     backlog.count_bytes(segment.bytes);
+    // At once, before another one is begun: at the next start it is not the last one, of which a torn tail and no
+    // seal are to be expected.
+    if segment.ending == Ending::Open
+        && let Err(error) = settle(backlog, &mut segment)
+    {
+        tracing::error!(%error, segment = segment.number, "cannot settle the last segment yet");
+    }
     backlog.push(segment);
     Ok(())
+}
+
+fn settle(backlog: &Backlog, segment: &mut Segment) -> io::Result<()> {
+    match backlog.read(segment)? {
+        Some(mut reader) => backlog.settle(segment, &mut reader),
+        None => Ok(()),
+    }
 }
 
 /// What the beginning of a segment's file tells.

@@ -253,7 +253,10 @@ impl Writer {
     /// Writes the record that tells a whole segment from one whose end is missing.
     fn write_seal(&self, open: &mut OpenSegment) {
         let seal = RecordHead::seal(open.head.id, open.sequence).encode();
-        match open.file.write_at(&seal, open.synced).and_then(|()| open.file.sync()) {
+        self.health.begin_commit();
+        let written = open.file.write_at(&seal, open.synced).and_then(|()| open.file.sync());
+        self.health.end_commit();
+        match written {
             Ok(()) => {
                 open.synced += seal.len() as u64;
                 self.backlog.count_bytes(seal.len() as u64);

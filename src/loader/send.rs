@@ -110,13 +110,16 @@ impl Loader {
 }
 
 fn read_through(backlog: &Backlog, segment: &mut Segment) -> io::Result<Option<Vec<TableRows>>> {
-    if !backlog.find(segment)? {
-        // Otherwise an earlier attempt has removed it, and could not make that durable.
-        if !segment.confirmed {
-            tracing::error!(segment = segment.number, bytes = segment.bytes, "the file of a segment is gone");
-            figures().journal_bytes_dropped.increment(segment.bytes);
-            figures().journal_records_dropped.increment(1);
-        }
+    let found = backlog.find(segment)?;
+    if segment.confirmed {
+        // An earlier attempt could not remove it, or not durably. Sent again, its token may be forgotten by now.
+        backlog.delete(segment)?;
+        return Ok(None);
+    }
+    if !found {
+        tracing::error!(segment = segment.number, bytes = segment.bytes, "the file of a segment is gone");
+        figures().journal_bytes_dropped.increment(segment.bytes);
+        figures().journal_records_dropped.increment(1);
         backlog.delete(segment)?;
         return Ok(None);
     }

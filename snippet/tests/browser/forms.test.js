@@ -55,6 +55,20 @@ test('a form with data-track is one event of that name, whatever is clicked in i
   assert.equal(rows.find(({ type }) => type === 'signup')?.data.plan, 'pro');
 });
 
+test('a form in a slot is one form_submit', async (scene) => {
+  const tab = await scene.open('/', {
+    options: FORMS,
+    body: `<div id="host"><form id="slotted"><input><button>Go</button></form></div><script>
+      document.getElementById('host').attachShadow({ mode: 'open' }).innerHTML = '<slot></slot>';
+      document.forms[0].addEventListener('submit', (event) => event.preventDefault());
+    </script>`,
+  });
+  await tab.click('#slotted input');
+  await tab.click('#slotted button');
+  const { data } = await form(scene);
+  assert.equal(data.elementId, 'slotted');
+});
+
 test('data-track-ignore outside of a shadow root covers the forms inside', async (scene) => {
   const tab = await scene.open('/', {
     options: { pageviews: 'false', clicks: 'false' },

@@ -112,10 +112,8 @@ fn what_a_killed_process_had_not_synced_is_durable_before_it_is_sent() {
     journal.close();
     directory.resume();
     let backlog = recovered(&directory);
-    let mut segment = take_waiting(&backlog).unwrap();
-    assert!(segment.unsettled);
-    let mut reader = backlog.read(&segment).unwrap().unwrap();
-    backlog.settle(&mut segment, &mut reader).unwrap();
+    let segment = take_waiting(&backlog).unwrap();
+    assert!(!segment.unsettled, "the last one is settled at once");
     assert_eq!(texts(&backlog, &segment), ["acknowledged", "in flight"]);
     assert_eq!(contents(&recovered(&directory.crash(|_| 0))), [["acknowledged", "in flight"]]);
 }
@@ -212,10 +210,8 @@ fn a_real_directory_keeps_what_it_was_given() {
         .unwrap();
     let journal = open_disk(&path);
     let backlog = journal.backlog();
-    let mut segment = take_waiting(backlog).unwrap();
-    assert!(segment.unsettled);
-    let mut reader = backlog.read(&segment).unwrap().unwrap();
-    backlog.settle(&mut segment, &mut reader).unwrap();
+    let segment = take_waiting(backlog).unwrap();
+    assert!(!segment.unsettled);
     let parted = fs::metadata(path.join("0000000000000001.parted")).unwrap();
     assert_eq!(parted.len(), segment.bytes);
     assert_eq!(texts(backlog, &segment), ["1", "2"]);
@@ -248,12 +244,30 @@ fn a_file_is_made_once() {
 }
 
 #[test]
+fn the_last_segment_of_a_killed_process_is_no_damage_at_any_later_start() {
+    let directory = MemoryDirectory::default();
+    for text in ["1", "2", "3"] {
+        let journal = open(&directory, &settings());
+        append(&journal, text).unwrap();
+        // Killed: nothing is sealed.
+        directory.stop_after(0);
+        journal.close();
+        directory.resume();
+    }
+    let backlog = recovered(&directory);
+    let names: Vec<_> = std::iter::from_fn(|| take_waiting(&backlog)).map(|left| left.file_name()).collect();
+    assert_eq!(names, [1, 2, 3].map(|number| format!("{number:016}.parted")));
+}
+
+#[test]
 fn a_torn_tail_is_counted_off_once_however_often_settling_fails() {
     let directory = sealed(&["1"]);
     let whole = directory.content(&name(1));
     directory.put(&name(1), &[&*whole, &[7; 100]].concat());
+    directory.fail(Step::Cut, 0, 1, ErrorKind::Other);
     let backlog = recovered(&directory);
     let mut segment = take_waiting(&backlog).unwrap();
+    assert!(segment.unsettled);
     assert_eq!(backlog.bytes(), whole.len() as u64 + 100);
     for step in [Step::Cut, Step::Sync, Step::Sync] {
         directory.fail(step, 0, 1, ErrorKind::Other);
