@@ -164,7 +164,10 @@ fn what_is_damaged_is_told_and_the_rest_can_be_read() {
     damage(&second, last);
     let (rows, said) = failed(&["inspect", second.to_str().unwrap()]);
     assert_eq!(urls(&rows), before[..before.len() - 1]);
-    assert!(said.contains("are damaged, 1 records among them") && said.contains("not everything in"), "{said}");
+    assert!(
+        said.contains("are damaged, 1 records among them") && said.contains("not everything in"),
+        "{said}"
+    );
     damage(&second, last);
 
     // A segment whose head is lost is set aside, and still readable as far as it goes.
