@@ -323,8 +323,14 @@ fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Se
     match first_look(backlog, &segment) {
         Ok(Found::Records { made_at }) => segment.oldest = made_at,
         Ok(Found::NoHead) if segment.bytes > SegmentHead::bytes() => return backlog.set_aside(&segment),
-        // Torn while it was made: records come only after a durable head.
-        Ok(Found::NoHead | Found::Nothing) => return directory.remove(&name),
+        // Torn while it was made: records come only after a durable head. But another one was begun since.
+        Ok(Found::NoHead | Found::Nothing) => {
+            if segment.ending == Ending::Seal {
+                tracing::error!(segment = segment.number, "a segment has lost all its records");
+                figures().journal_records_dropped.increment(1);
+            }
+            return directory.remove(&name);
+        }
         Ok(Found::NoRecord { torn: false, .. }) => return backlog.set_aside(&segment),
         Ok(Found::NoRecord { torn: true, bytes }) => {
             tracing::warn!(segment = segment.number, bytes, "removed a segment whose first write was torn");
