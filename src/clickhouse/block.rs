@@ -14,8 +14,6 @@
 //! ClickHouse checks the hash, so what a proxy, a network card or a memory on the way has damaged is refused, and not
 //! stored.
 
-use lz4_flex::block::{compress_into, get_maximum_output_size};
-
 const CHECKSUM_BYTES: usize = 16;
 const HEAD_BYTES: usize = 9;
 const METHOD_LZ4: u8 = 0x82;
@@ -34,20 +32,20 @@ pub(super) fn compress(piece: &[u8]) -> Vec<u8> {
 
 fn append(content: &[u8], blocks: &mut Vec<u8>) {
     let start = blocks.len();
-    let data = start + CHECKSUM_BYTES + HEAD_BYTES;
-    blocks.resize(data + get_maximum_output_size(content.len()), 0);
-    let length = compress_into(content, &mut blocks[data..]).expect("there is room for the worst case");
-    blocks.truncate(data + length);
+    let compressed = lz4_flex::block::compress(content);
+    blocks.resize(start + CHECKSUM_BYTES + HEAD_BYTES, 0);
+    blocks.extend_from_slice(&compressed);
     let hashed = &mut blocks[start + CHECKSUM_BYTES..];
     hashed[0] = METHOD_LZ4;
-    hashed[1..5].copy_from_slice(&size(HEAD_BYTES + length));
+    hashed[1..5].copy_from_slice(&size(HEAD_BYTES + compressed.len()));
     hashed[5..9].copy_from_slice(&size(content.len()));
     let checksum = cityhash_rs::cityhash_102_128(hashed).rotate_right(64);
     blocks[start..start + CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
 fn size(bytes: usize) -> [u8; 4] {
-    u32::try_from(bytes).expect("a block is a mebibyte, more or less").to_le_bytes()
+    // A block is a mebibyte, more or less.
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 #[cfg(test)]
