@@ -44,10 +44,10 @@ strace chromium:
 	  || { echo "the tests need $@, which could not be installed: please install it"; exit 1; }
 
 lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see that snippet/dist is what snippet/src makes
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	npm run --prefix snippet lint
 	npm run --prefix snippet check
 
 bench: ## Measure the way of an event from its bytes to the journal's buffer
-	cargo bench --locked --bench intake
+	cargo bench --locked --package weir-benches

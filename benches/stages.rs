@@ -1,5 +1,5 @@
 //! What an event costs on its way from a body's bytes to the journal's buffer, without network and disk:
-//! `cargo bench`.
+//! `cargo bench --package weir-benches`.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
