@@ -29,7 +29,7 @@ var readVisitor = guarded(
 );
 var keepVisitor = guarded(({ storage, cookieDomain }, id) => {
   if (storage === "cookie")
-    document.cookie = `${VISITOR}=${id};path=/;samesite=lax;domain=${cookieDomain || ""};max-age=${id ? KEPT : 0}`;
+    document.cookie = `${VISITOR}=${id};path=/;samesite=lax;max-age=${id ? KEPT : 0};domain=${cookieDomain || ""}`;
   else if (id) localStorage[VISITOR] = id;
   else delete localStorage[VISITOR];
 });
@@ -38,8 +38,8 @@ var keepVisitor = guarded(({ storage, cookieDomain }, id) => {
 var BODY_BYTES = 5e4;
 var EVENT_BYTES = 6e4;
 var KEPT_CHARACTERS = 1e6;
-var size = (text) => new Blob([text]).size;
-var createQueue = (endpoint, kept, envelope) => {
+var size = (text) => new TextEncoder().encode(text).length;
+var createQueue = (endpoint, kept, open, envelope) => {
   const own = kept + uuid();
   let events = [];
   let characters = 0;
@@ -48,20 +48,16 @@ var createQueue = (endpoint, kept, envelope) => {
   let adopted;
   let failures = 0;
   let timer;
+  let until = 0;
   const chunk = (start2) => {
     let bytes = 0;
-    let end = start2;
-    for (; end < events.length; end++) {
-      bytes += size(events[end]);
-      if (bytes > BODY_BYTES && end > start2) break;
-    }
-    return events.slice(start2, end);
+    return events.slice(start2).filter((event, at) => (bytes += size(event)) <= BODY_BYTES || !at);
   };
-  const post = (body) => fetch(endpoint, { method: "POST", body, keepalive: true, credentials: "omit" });
+  const post = (body) => fetch(endpoint, { keepalive: true, credentials: "omit", method: "POST", body });
   const keep = guarded(() => {
     const text = JSON.stringify(events);
     characters = text.length;
-    if (events[0] && kept && envelope([])) localStorage[own] = text;
+    if (kept && events[0] && open()) localStorage[own] = text;
     else delete localStorage[own];
   });
   const adopt = guarded(() => {
@@ -70,32 +66,33 @@ var createQueue = (endpoint, kept, envelope) => {
       if (kept && name.startsWith(kept)) {
         const found = localStorage[name];
         delete localStorage[name];
-        events = JSON.parse(found).concat(events);
+        events = [.../* @__PURE__ */ new Set([...JSON.parse(found), ...events])];
       }
     keep();
   });
   const send = async () => {
-    if (busy) return;
+    if (busy || Date.now() < until || !open()) return;
     clearTimeout(timer);
     timer = 0;
-    if (!envelope([])) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
     busy = true;
     away = part.length;
+    keep();
     let pause = -1;
     try {
       const answer = await post(envelope(part));
-      const { status } = answer;
-      log(status, await answer.text());
-      if (/^(5|429|408)/.test(status)) pause = answer.headers.get("Retry-After") | 0;
+      log(await answer.text());
+      if (/^(5|429|408)/.test(answer.status))
+        pause = answer.headers.get("Retry-After") >>> 0;
     } catch (error) {
       log(error);
       pause = 0;
     }
     busy = false;
     away = 0;
+    until = Date.now() + pause * 1e3;
     if (pause < 0) {
       failures = 0;
       events = events.filter((event) => !part.includes(event));
@@ -116,10 +113,9 @@ var createQueue = (endpoint, kept, envelope) => {
     send,
     leave() {
       keep();
-      for (let part = chunk(away); part[0]; part = chunk(away)) {
+      for (let part; open() && (part = chunk(away))[0]; ) {
         const body = envelope(part);
-        if (!body) break;
-        if (!navigator.sendBeacon(endpoint, body)) post(body).catch(log);
+        if (!navigator.sendBeacon?.(endpoint, body)) post(body).catch(log);
         away += part.length;
       }
     },
@@ -133,31 +129,34 @@ var createQueue = (endpoint, kept, envelope) => {
 
 // src/elements.ts
 var CLICKABLE = "a,area,button,[role=button],[type=button],[type=submit],[data-track]";
-var DOWNLOAD = /\.(csv|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
+var DOWNLOAD = /\.(csv|docx?|exe|gz|mp.|pdf|pptx?|txt|xlsx?|zip)$/i;
 var attribute = (element, name) => element.getAttribute(name) || void 0;
 var path = (event) => {
-  const elements = event.composedPath().filter((node) => node instanceof Element);
-  return elements.some((element) => element.matches("[data-track-ignore]")) ? [] : elements;
+  const elements = event.composedPath().filter((node) => node.nodeType === 1);
+  return elements.find((element) => element.matches("[data-track-ignore]")) ? [] : elements;
 };
 var resolve = (href) => new URL(href, document.baseURI);
 var report = (elements, name, data, track) => {
   const named = elements.find((element) => element.matches("[data-track]"));
   for (const { name: name2, value } of named?.attributes ?? [])
     if (name2.startsWith("data-track-")) data[name2.slice(11)] = value;
-  track(named && attribute(named, "data-track") || name, data);
+  track(named?.dataset.track || name, data);
 };
 var watchClicks = (track, scrub) => {
+  let last;
   const click = (event) => {
-    const elements = path(event).filter((element2) => element2.localName !== "form");
+    const elements = path(event).filter((element2) => !element2.matches("form"));
     const element = elements.find((element2) => element2.matches(CLICKABLE));
-    if (!element || event.button > 1) return;
+    const { timeStamp } = event;
+    if (!element || event.button > 1 || timeStamp === last) return;
+    last = timeStamp;
     const data = {
       elementId: attribute(element, "id")
     };
     const href = attribute(element, "href") || attribute(element, "xlink:href");
     if (href) {
       const { href: url, protocol, host, pathname } = resolve(href);
-      data.href = scrub(url);
+      data.href = /^[djb]/.test(protocol) ? protocol : scrub(url);
       data.kind = !/^http/.test(protocol) ? protocol.slice(0, -1) : element.hasAttribute("download") || DOWNLOAD.test(pathname) ? "download" : host !== location.host ? "outbound" : "link";
     }
     report(elements, "click", data, track);
@@ -180,7 +179,7 @@ var watchForms = (track, scrub) => {
         name: attribute(form, "name"),
         method: attribute(form, "method"),
         action: scrub(resolve(attribute(form, "action") || "").href),
-        fields: form.querySelectorAll("input,select,textarea").length,
+        fields: form.querySelectorAll("input,textarea,select").length,
         submitter: submitter?.getAttribute("name")
       },
       track
@@ -188,15 +187,15 @@ var watchForms = (track, scrub) => {
   });
   const enter = (event) => {
     for (const node of path(event)[0] ? event.composedPath() : [])
-      if (node instanceof ShadowRoot) node.addEventListener("submit", submit, true);
+      if (node.host) node.addEventListener("submit", submit, true);
   };
   on("submit", submit);
-  on("focusin click", enter);
+  on("keydown click", enter);
 };
 
 // src/pages.ts
 var watchPages = guarded(({ spa, replaceState }, view) => {
-  const page = () => location.pathname + (spa === "path" ? "" : location.search) + (spa === "hash" ? location.hash : "");
+  const page = () => location.pathname + (spa !== "path" ? location.search : "") + (spa === "hash" ? location.hash : "");
   let last;
   let due = true;
   const look = () => {
@@ -225,7 +224,7 @@ var watchPages = guarded(({ spa, replaceState }, view) => {
       navigation
     );
   } else {
-    for (const name of ["pushState", "replaceState"]) {
+    for (const name of ["replaceState", "pushState"]) {
       const original = history[name];
       history[name] = function(...state) {
         original.apply(this, state);
@@ -241,40 +240,40 @@ var excluded = ({ gpc, dnt, bots, localhost, frames }) => {
   const browser = navigator;
   if (gpc !== false && browser.globalPrivacyControl) return "gpc";
   if (dnt && browser.doNotTrack === "1") return "dnt";
-  if (!bots && browser.webdriver) return "bot";
+  if (!bots && browser.webdriver) return "bots";
   if (!localhost && /^file|^\w+:\/\/(localhost[:/]|127\.|\[::1])/.test(location.href)) return "localhost";
   if (!frames && self !== top && (origin === "null" || frameElement?.hasAttribute("sandbox"))) return "frame";
 };
 var CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
-var SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
-var EMAIL = /@|%40/;
-var MACHINE_MADE = /^(?=.*\d)([\w.+/=-]|%(2[bf]|3d)){20,}$/i;
+var SECRET_NAME = /token|code|secret|passw|pwd|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
+var EMAIL = /@|%(25)?40|%3f/i;
+var MACHINE_MADE = /^(?=.*\d)([\w./=-]|%(2[bf]|3d)){20,}$/i;
+var URL_CHARACTERS = 8e3;
 var scrubber = ({ query }) => (url) => url.replace(/\/\/[^/?#]*@/, "//").replace(
   /([?&#]([^=&#?]*)=)([^?&#]*)/g,
   (all, start2, name, value) => (query ? `${query}`.split(",").includes(name) : !EMAIL.test(value) && (CAMPAIGN.test(name) || !(SECRET_NAME.test(name) || MACHINE_MADE.test(value)))) ? all : `${start2}*`
-);
+).slice(0, URL_CHARACTERS);
 
 // src/tracker.ts
-var OPTED_OUT = "weir.optout";
+var OPTED_OUT = "weir.out";
 var start = (options, earlier) => {
   const { projectKey, storage, beforeSend } = options;
   listenIn(options.debug);
   let silenced = excluded(options) || guarded(() => localStorage[OPTED_OUT])();
-  let consent = options.consent === "pending" ? void 0 : true;
+  let consent = (options.consent || "granted") === "granted" || void 0;
   let visitor;
   let userId;
   let common = {};
-  let { referrer } = document;
+  let referrer = document.referrer;
   let viewed;
   const open = () => consent && !silenced && !document.prerendering;
   const visitorId = () => {
     if (open() && storage !== "none" && !visitor) {
-      visitor = readVisitor(options) || uuid();
-      keepVisitor(options, visitor);
+      keepVisitor(options, visitor = readVisitor(options) || uuid());
     }
     return visitor;
   };
-  const envelope = (events) => open() && JSON.stringify({
+  const envelope = (events) => JSON.stringify({
     projectKey,
     source: "snippet",
     visitorId: visitorId(),
@@ -284,7 +283,9 @@ var start = (options, earlier) => {
   });
   const queue = createQueue(
     options.endpoint,
-    storage !== "none" && `weir.${projectKey}.`,
+    // No key has a space in it, so none of these names begins like another project's.
+    storage !== "none" && `weir.${projectKey} `,
+    open,
     envelope
   );
   const scrub = scrubber(options);
@@ -320,13 +321,13 @@ var start = (options, earlier) => {
     track,
     page,
     identify(id) {
-      userId = id;
+      userId = `${id ?? ""}`;
     },
     set(data) {
       common = { ...common, ...data };
     },
     consent(granted) {
-      consent = !!granted;
+      consent = granted === true;
       if (consent) queue.send();
       else forget();
     },

@@ -62,7 +62,7 @@ export interface Tracker {
   (call: 'track', name: string, data?: Properties): void;
   /** Counts a view of the page as it is now. */
   (call: 'page', data?: Properties): void;
-  /** The user's id on every event from now on; nothing ends that. */
+  /** The user's id on every event from now on; without one there is none. */
   (call: 'identify', userId?: string): void;
   /** Properties on every event from now on. */
   (call: 'set', data: Properties): void;

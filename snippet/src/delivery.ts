@@ -12,7 +12,7 @@ const EVENT_BYTES = 60000;
 /** Beyond that the oldest events go: a site's whole storage is some 5 MB. */
 const KEPT_CHARACTERS = 1000000;
 
-const size = (text: string) => new Blob([text]).size;
+const size = (text: string) => new TextEncoder().encode(text).length;
 
 export interface Queue {
   add(event: string): void;
@@ -25,13 +25,14 @@ export interface Queue {
 }
 
 /**
- * `kept` is what the names begin with under which unanswered events are kept on the device, if they may be;
- * `envelope` gives a request's body for some events, or nothing while none may leave the page.
+ * `kept` is what the names begin with under which unanswered events are kept on the device, if they may be; `open`
+ * says whether anything may leave the page; `envelope` gives a request's body for some events.
  */
 export const createQueue = (
   endpoint: string,
   kept: string | false,
-  envelope: (events: string[]) => string | false | undefined,
+  open: () => unknown,
+  envelope: (events: string[]) => string,
 ): Queue => {
   const own = kept + uuid();
   let events: string[] = [];
@@ -42,25 +43,23 @@ export const createQueue = (
   let adopted: boolean | undefined;
   let failures = 0;
   let timer: number | undefined;
+  /** The collector wants to be left alone until then. */
+  let until = 0;
 
   /** What goes into one request, from this event on. */
   const chunk = (start: number) => {
     let bytes = 0;
-    let end = start;
-    for (; end < events.length; end++) {
-      bytes += size(events[end] as string);
-      if (bytes > BODY_BYTES && end > start) break;
-    }
-    return events.slice(start, end);
+    // biome-ignore lint/suspicious/noAssignInExpressions: 17 bytes shorter than a loop.
+    return events.slice(start).filter((event, at) => (bytes += size(event)) <= BODY_BYTES || !at);
   };
 
   const post = (body: string) =>
-    fetch(endpoint, { method: 'POST', body, keepalive: true, credentials: 'omit' });
+    fetch(endpoint, { keepalive: true, credentials: 'omit', method: 'POST', body });
 
   const keep = guarded(() => {
     const text = JSON.stringify(events);
     characters = text.length;
-    if (events[0] && kept && envelope([])) localStorage[own] = text;
+    if (kept && events[0] && open()) localStorage[own] = text;
     else delete localStorage[own];
   });
 
@@ -71,36 +70,39 @@ export const createQueue = (
       if (kept && name.startsWith(kept)) {
         const found = localStorage[name];
         delete localStorage[name];
-        events = JSON.parse(found).concat(events);
+        // A page that is still open has kept its own, and takes over ours.
+        events = [...new Set<string>([...JSON.parse(found), ...events])];
       }
     keep();
   });
 
   const send = async () => {
-    if (busy) return;
+    if (busy || Date.now() < until || !open()) return;
     clearTimeout(timer);
     timer = 0;
-    if (!envelope([])) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
     busy = true;
     away = part.length;
+    // The tab may crash before there is an answer.
+    keep();
     /** Seconds that the collector wants to be left alone; negative when it has answered for good. */
     let pause = -1;
     try {
-      const answer = await post(envelope(part) as string);
-      const { status } = answer;
+      const answer = await post(envelope(part));
       // Unread, it would hold the browser's quota for requests that outlive a page.
-      log(status, await answer.text());
+      log(await answer.text());
       // Any other refusal is final: the same bytes would be refused for ever.
-      if (/^(5|429|408)/.test(status as never)) pause = (answer.headers.get('Retry-After') as never) | 0;
+      if (/^(5|429|408)/.test(answer.status as never))
+        pause = (answer.headers.get('Retry-After') as never) >>> 0;
     } catch (error) {
       log(error);
       pause = 0;
     }
     busy = false;
     away = 0;
+    until = Date.now() + pause * 1000;
     if (pause < 0) {
       failures = 0;
       events = events.filter((event) => !part.includes(event));
@@ -123,10 +125,10 @@ export const createQueue = (
     send,
     leave() {
       keep();
-      for (let part = chunk(away); part[0]; part = chunk(away)) {
+      // biome-ignore lint/suspicious/noAssignInExpressions: shorter than asking for a chunk in two places.
+      for (let part: string[]; open() && (part = chunk(away))[0]; ) {
         const body = envelope(part);
-        if (!body) break;
-        if (!navigator.sendBeacon(endpoint, body)) post(body).catch(log);
+        if (!navigator.sendBeacon?.(endpoint, body)) post(body).catch(log);
         away += part.length;
       }
     },

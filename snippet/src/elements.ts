@@ -7,15 +7,15 @@ type Track = (name: string, data: Properties) => void;
 type Scrub = (url: string) => string;
 
 const CLICKABLE = 'a,area,button,[role=button],[type=button],[type=submit],[data-track]';
-const DOWNLOAD = /\.(csv|docx?|exe|gz|mp[34]|pdf|pptx?|txt|xlsx?|zip)$/i;
+const DOWNLOAD = /\.(csv|docx?|exe|gz|mp.|pdf|pptx?|txt|xlsx?|zip)$/i;
 
 /** What an element says in an attribute: a form's properties are hidden by fields that are named like them. */
 const attribute = (element: Element, name: string) => element.getAttribute(name) || undefined;
 
 /** The elements that an event passes, from the innermost; none where one of them asks to be left alone. */
 const path = (event: Event): Element[] => {
-  const elements = event.composedPath().filter((node): node is Element => node instanceof Element);
-  return elements.some((element) => element.matches('[data-track-ignore]')) ? [] : elements;
+  const elements = event.composedPath().filter((node): node is Element => (node as Element).nodeType === 1);
+  return elements.find((element) => element.matches('[data-track-ignore]')) ? [] : elements;
 };
 
 /** A link as the browser would follow it. */
@@ -26,23 +26,27 @@ const report = (elements: Element[], name: string, data: Properties, track: Trac
   const named = elements.find((element) => element.matches('[data-track]')) as HTMLElement | undefined;
   for (const { name, value } of named?.attributes ?? [])
     if (name.startsWith('data-track-')) data[name.slice(11)] = value;
-  track((named && attribute(named, 'data-track')) || name, data);
+  track(named?.dataset.track || name, data);
 };
 
 export const watchClicks = (track: Track, scrub: Scrub) => {
+  let last: number;
   const click = (event: Event) => {
     // A form's name is for its submission, not for the clicks into it.
-    const elements = path(event).filter((element) => element.localName !== 'form');
+    const elements = path(event).filter((element) => !element.matches('form'));
     const element = elements.find((element) => element.matches(CLICKABLE));
-    // Of the other buttons, only the middle one opens links.
-    if (!element || (event as MouseEvent).button > 1) return;
+    // Of the other buttons, only the middle one opens links. A click on a label is also one on its field.
+    const { timeStamp } = event;
+    if (!element || (event as MouseEvent).button > 1 || timeStamp === last) return;
+    last = timeStamp;
     const data: Properties = {
       elementId: attribute(element, 'id'),
     };
     const href = attribute(element, 'href') || attribute(element, 'xlink:href');
     if (href) {
       const { href: url, protocol, host, pathname } = resolve(href);
-      data.href = scrub(url);
+      // A link may hold a document, or a program.
+      data.href = /^[djb]/.test(protocol) ? protocol : scrub(url);
       data.kind = !/^http/.test(protocol)
         ? protocol.slice(0, -1)
         : element.hasAttribute('download') || DOWNLOAD.test(pathname)
@@ -73,18 +77,18 @@ export const watchForms = (track: Track, scrub: Scrub) => {
         name: attribute(form, 'name'),
         method: attribute(form, 'method'),
         action: scrub(resolve(attribute(form, 'action') || '').href),
-        fields: form.querySelectorAll('input,select,textarea').length,
+        fields: form.querySelectorAll('input,textarea,select').length,
         submitter: submitter?.getAttribute('name'),
       },
       track,
     );
   });
-  // A shadow root keeps the submits of its forms to itself, but not what comes before them. It listens once to the
-  // same function, however often it is asked to.
+  // A shadow root keeps the submits of its forms to itself, but not the key or the click before them. It listens once
+  // to the same function, however often it is asked to. (Links have a host too, and submit nothing.)
   const enter = (event: Event) => {
     for (const node of path(event)[0] ? event.composedPath() : [])
-      if (node instanceof ShadowRoot) node.addEventListener('submit', submit, true);
+      if ((node as ShadowRoot).host) node.addEventListener('submit', submit, true);
   };
   on('submit', submit);
-  on('focusin click', enter);
+  on('keydown click', enter);
 };

@@ -9,7 +9,7 @@ type Navigation = EventTarget;
 export const watchPages = guarded(({ spa, replaceState }: Options, view: () => void) => {
   /** What tells one page of the site from another. */
   const page = () =>
-    location.pathname + (spa === 'path' ? '' : location.search) + (spa === 'hash' ? location.hash : '');
+    location.pathname + (spa !== 'path' ? location.search : '') + (spa === 'hash' ? location.hash : '');
   let last: string;
   let due = true;
 
@@ -41,7 +41,7 @@ export const watchPages = guarded(({ spa, replaceState }: Options, view: () => v
       navigation,
     );
   } else {
-    for (const name of ['pushState', 'replaceState'] as const) {
+    for (const name of ['replaceState', 'pushState'] as const) {
       const original = history[name];
       history[name] = function (...state) {
         original.apply(this, state);

@@ -7,17 +7,21 @@ export const excluded = ({ gpc, dnt, bots, localhost, frames }: Options): string
   const browser = navigator as Navigator & { globalPrivacyControl?: boolean };
   if (gpc !== false && browser.globalPrivacyControl) return 'gpc';
   if (dnt && browser.doNotTrack === '1') return 'dnt';
-  if (!bots && browser.webdriver) return 'bot';
+  if (!bots && browser.webdriver) return 'bots';
   if (!localhost && /^file|^\w+:\/\/(localhost[:/]|127\.|\[::1])/.test(location.href)) return 'localhost';
   if (!frames && self !== top && (origin === 'null' || frameElement?.hasAttribute('sandbox'))) return 'frame';
 };
 
 /** Parameters that campaigns and ad platforms set: long, and no secret. */
 const CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
-const SECRET_NAME = /token|code|secret|passw|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
-const EMAIL = /@|%40/;
+const SECRET_NAME = /token|code|secret|passw|pwd|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
+/** Also encoded twice; or a URL in a URL, which may hide one. */
+const EMAIL = /@|%(25)?40|%3f/i;
 /** A run of letters and digits so long that it was made by a machine. */
-const MACHINE_MADE = /^(?=.*\d)([\w.+/=-]|%(2[bf]|3d)){20,}$/i;
+const MACHINE_MADE = /^(?=.*\d)([\w./=-]|%(2[bf]|3d)){20,}$/i;
+
+/** The collector refuses longer ones. */
+const URL_CHARACTERS = 8000;
 
 /** Takes from a URL what may be secret: credentials, and the values of parameters that look like one. */
 export const scrubber =
@@ -34,4 +38,5 @@ export const scrubber =
         )
           ? all
           : `${start}*`,
-      );
+      )
+      .slice(0, URL_CHARACTERS);

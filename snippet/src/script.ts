@@ -31,11 +31,11 @@ const waiting = before?.q || [];
 
 /** Starts a project's tracker, once on a page, as soon as its key is known. */
 const init = guarded((more?: unknown) => {
-  Object.assign(options, more);
-  const key = options.projectKey as string;
+  const own = { ...options, ...(more as typeof options) };
+  const key = own.projectKey as string;
   if (!key || trackers[key]) return;
-  options.endpoint = new URL((options.endpoint as string) || '/api/events', script.src || location.href).href;
-  trackers[key] = start(options as unknown as Options, (call) => {
+  own.endpoint = new URL((own.endpoint as string) || '/api/events', script.src || location.href).href;
+  trackers[key] = start(own as unknown as Options, (call) => {
     for (const [at, url, args] of waiting) if (args[0] !== 'init') call(args, at, url);
   });
 });

@@ -14,7 +14,7 @@ export type Call = (call: Iterable<unknown>, at?: number, url?: string) => unkno
 /** What a call does with its first and second argument. */
 type Method = (first: unknown, second?: unknown, at?: number, url?: string) => unknown;
 
-const OPTED_OUT = 'weir.optout';
+const OPTED_OUT = 'weir.out';
 
 /** Starts a tracker. `earlier` is called before it looks at the page: what it asks counts for the first page view. */
 export const start = (options: Options, earlier?: (call: Call) => void): Call => {
@@ -22,24 +22,23 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
   listenIn(options.debug);
   let silenced = excluded(options) || guarded(() => localStorage[OPTED_OUT])();
   /** Undefined while nobody has been asked. */
-  let consent = options.consent === 'pending' ? undefined : true;
+  let consent: boolean | undefined = (options.consent || 'granted') === 'granted' || undefined;
   let visitor: string | undefined;
   let userId: string | undefined;
   let common: Properties = {};
-  let { referrer } = document;
+  let referrer = document.referrer;
   let viewed: string | undefined;
 
   const open = () =>
     consent && !silenced && !(document as Document & { prerendering?: boolean }).prerendering;
   const visitorId = () => {
     if (open() && storage !== 'none' && !visitor) {
-      visitor = readVisitor(options) || uuid();
-      keepVisitor(options, visitor);
+      // biome-ignore lint/suspicious/noAssignInExpressions: two bytes shorter.
+      keepVisitor(options, (visitor = readVisitor(options) || uuid()));
     }
     return visitor;
   };
   const envelope = (events: string[]) =>
-    open() &&
     JSON.stringify({
       projectKey,
       source: 'snippet',
@@ -50,7 +49,9 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
     });
   const queue = createQueue(
     options.endpoint as string,
-    storage !== 'none' && `weir.${projectKey}.`,
+    // No key has a space in it, so none of these names begins like another project's.
+    storage !== 'none' && `weir.${projectKey} `,
+    open,
     envelope,
   );
   const scrub = scrubber(options);
@@ -89,13 +90,13 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
     track,
     page,
     identify(id) {
-      userId = id as string;
+      userId = `${id ?? ''}`;
     },
     set(data) {
       common = { ...common, ...(data as Properties) };
     },
     consent(granted) {
-      consent = !!granted;
+      consent = granted === true;
       if (consent) queue.send();
       else forget();
     },
