@@ -4,7 +4,7 @@ ENGINE := .engine/node_modules/.package-lock.json
 SNIPPET := snippet/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine snippet test soak lint bench strace chromium
+.PHONY: help run build engine snippet test soak lint bench strace chromium wrk
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +38,10 @@ soak: engine ## Kill collectors and engines at every step and 400 times at rando
 	PROPTEST_CASES=4000 cargo test --locked --lib journal::tests::model
 	WEIR_TEST_SOAK=1 cargo test --locked --test weir -- crash:: pair:: matrix:: --nocapture --test-threads=2
 
-# The system calls of a collector are traced by a test; others look through a browser.
-strace chromium:
+# The system calls of a collector are traced by a test; others look through a browser. wrk loads what is measured.
+strace chromium wrk:
 	@command -v $@ > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y $@ > /dev/null; } \
-	  || { echo "the tests need $@, which could not be installed: please install it"; exit 1; }
+	  || { echo "$@ is needed and could not be installed: please install it"; exit 1; }
 
 lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see that snippet/dist is what snippet/src makes
 	cargo fmt --all --check
@@ -49,5 +49,7 @@ lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see tha
 	npm run --prefix snippet lint
 	npm run --prefix snippet check
 
-bench: ## Measure the way of an event from its bytes to the journal's buffer
+bench: engine wrk ## Measure the collector beside bare servers, then the way of an event from its bytes to the journal's buffer
+	cargo build --release --locked --workspace
+	target/release/figures
 	cargo bench --locked --package weir-benches
