@@ -4,7 +4,7 @@ ENGINE := .engine/node_modules/.package-lock.json
 SNIPPET := snippet/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run build engine snippet test soak lint bench strace chromium
+.PHONY: help run build engine snippet test soak lint bench counts baseline counter strace chromium valgrind
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +38,10 @@ soak: engine ## Kill collectors and engines at every step and 400 times at rando
 	PROPTEST_CASES=4000 cargo test --locked --lib journal::tests::model
 	WEIR_TEST_SOAK=1 cargo test --locked --test weir -- crash:: pair:: matrix:: --nocapture --test-threads=2
 
-# The system calls of a collector are traced by a test; others look through a browser.
-strace chromium:
+# The system calls of a collector are traced by a test; others look through a browser; instructions are counted.
+strace chromium valgrind:
 	@command -v $@ > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y $@ > /dev/null; } \
-	  || { echo "the tests need $@, which could not be installed: please install it"; exit 1; }
+	  || { echo "the checks need $@, which could not be installed: please install it"; exit 1; }
 
 lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see that snippet/dist is what snippet/src makes
 	cargo fmt --all --check
@@ -51,3 +51,13 @@ lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see tha
 
 bench: ## Measure the way of an event from its bytes to the journal's buffer
 	cargo bench --locked --package weir-benches
+
+counts: counter ## Count the instructions of every stage, and see that none has become dearer than in benches/instructions.txt
+	target/release/instructions
+
+baseline: counter ## Count them, and take that as what the next changes are compared with
+	target/release/instructions --write
+
+counter: valgrind
+	cargo build --release --locked --package weir-benches --bin instructions
+	cc -shared -fPIC -O1 -o target/release/fixed_random.so benches/instructions/fixed_random.c
