@@ -31,6 +31,7 @@ snippet: $(SNIPPET) ## Build the snippet anew
 
 test: engine build strace chromium $(SNIPPET) ## Run every test, against the real engine and in a real browser
 	cargo test --locked
+	cargo test --locked --package weir-benches --bins
 	npm test --prefix snippet
 	npm run --prefix snippet test:browser
 
@@ -49,7 +50,7 @@ lint: $(SNIPPET) ## Check the formatting, lint with warnings denied, and see tha
 	npm run --prefix snippet lint
 	npm run --prefix snippet check
 
-bench: ## Measure the way of an event from its bytes to the journal's buffer
+bench: ## Measure how long every stage of an event's way takes
 	cargo bench --locked --package weir-benches
 
 counts: counter ## Count the instructions of every stage, and see that none has become dearer than in benches/instructions.txt
