@@ -128,8 +128,8 @@ impl AddressMode {
         // Every address fits, and if one did not, half of it would be no worse than none.
         _ = match self {
             Self::None => Ok(()),
-            Self::Full => write!(text, "{address}"),
-            Self::Truncated => write!(text, "{}", truncated(address)),
+            Self::Full => text.write(address),
+            Self::Truncated => text.write(truncated(address)),
         };
         text
     }
@@ -157,6 +157,22 @@ impl AddressText {
     /// The text.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    fn write(&mut self, address: IpAddr) -> fmt::Result {
+        let IpAddr::V4(address) = address else { return write!(self, "{address}") };
+        // Formatting them as the others took 1,080 of an event's instructions.
+        for (place, octet) in address.octets().into_iter().enumerate() {
+            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| char::from(b'0' + digit));
+            let leading = usize::from(octet < 10) + usize::from(octet < 100);
+            if place > 0 {
+                self.write_char('.')?;
+            }
+            for digit in &digits[leading..] {
+                self.write_char(*digit)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,8 @@
 //! One client's connection, from its first byte to the last one that is thrown away.
 //!
 //! hyper reads and writes; around each request stand, from the outside in: the figures, CORS (but for the script, which
-//! has its own), the net that catches panics, the routes. What hyper leaves to us is the end:
+//! has its own), the net that catches panics, the routes. They are a few lines here and no layers of a framework: boxing
+//! bodies and copying futures from layer to layer took more time than their work. What hyper leaves to us is the end:
 //!
 //! - A head that came too slowly is answered 408 instead of being cut off.
 //! - An answer given while the client is still sending says `Connection: close`, our half of the connection is
@@ -9,19 +10,18 @@
 //!   reset, which can overtake the answer: the client would report a broken connection and try again.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::ready;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::FutureExt as _;
 use http::Request;
 use http::header::{CONNECTION, HeaderValue, ORIGIN};
-use http_body_util::{BodyExt as _, Collected};
+use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
@@ -33,10 +33,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tower::{Layer as _, Service, ServiceExt as _};
-use tower_http::BoxError;
-use tower_http::body::UnsyncBoxBody;
-use tower_http::catch_panic::CatchPanic;
 
 use super::answer::Answer;
 use super::body::RequestBody;
@@ -55,9 +51,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 const HTTP_DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-
-/// A body after the layers.
-type LayeredBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Serves one client until either side closes, or until `stop` turns true and the request in flight is answered.
 pub(super) async fn serve<A: Apis>(
@@ -98,26 +91,19 @@ fn service<A: Apis>(
     peer: SocketAddr,
     pace: &Arc<Pace>,
     body_timeout: Duration,
-) -> impl HttpService<Incoming, ResBody = LayeredBody, Error = Infallible, Future: Send> + Send {
-    let shared = Arc::clone(&routes);
-    let handler = tower::service_fn(move |request| {
-        let routes = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(routes.answer(request, peer).await) }
-    });
-    let guarded = CatchPanic::custom(handler, answer_panic as fn(Box<dyn Any + Send>) -> Answer);
-    let stacks = RefCell::new((cors::layer().layer(guarded.clone()), guarded));
+) -> impl HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send> + Send {
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
-        let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(pace), body_timeout));
-        // The layers wait for nothing in `poll_ready`, so it need not be asked.
-        let (with_cors, without) = &mut *stacks.borrow_mut();
-        let answer = if routes.is_open_to_all(&request) {
-            Either::Left(without.call(request))
-        } else {
-            Either::Right(with_cors.call(request))
-        };
+        let origin = request.headers().get(ORIGIN).cloned();
+        let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
         async move {
-            let mut answer = answer.await?;
+            let open_to_all = routes.is_open_to_all(&request);
+            let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
+            let answer = AssertUnwindSafe(routes.answer(request, peer)).catch_unwind().await;
+            let mut answer = answer.unwrap_or_else(answer_panic);
+            if !open_to_all {
+                cors::allow(answer.headers_mut(), origin);
+            }
             if pace.is_body_unread() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
@@ -143,7 +129,7 @@ async fn run<S>(
     mut stop: watch::Receiver<bool>,
 ) -> End
 where
-    S: HttpService<Incoming, ResBody = LayeredBody, Error = Infallible>,
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
 {
     let mut stopped = pin!(raised(&mut stop));
     let mut late = pin!(overdue(pace));
@@ -164,7 +150,7 @@ where
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
+#[allow(clippy::needless_pass_by_value, reason = "who catches a panic hands it over")]
 fn answer_panic(panic: Box<dyn Any + Send>) -> Answer {
     let text = panic.downcast_ref::<&str>().copied();
     let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
@@ -175,12 +161,8 @@ fn answer_panic(panic: Box<dyn Any + Send>) -> Answer {
 
 /// Tells a client whose head is overdue, with what CORS needs of the head that did come.
 async fn answer_slow_head(stream: &mut TcpStream, head: &[u8], limit: Duration) {
-    let mut request = Request::new(());
-    if let Some(origin) = origin_in(head) {
-        request.headers_mut().insert(ORIGIN, origin);
-    }
-    let refuse = |_request| ready(Ok::<Answer, Infallible>(Rejection::head_too_slow(limit).into()));
-    let Ok(answer) = cors::layer().layer(tower::service_fn(refuse)).oneshot(request).await;
+    let mut answer = Answer::from(Rejection::head_too_slow(limit));
+    cors::allow(answer.headers_mut(), origin_in(head));
     figures().requests.count(answer.status().as_u16());
     let text = on_the_wire(answer).await;
     // A client that does not read this either has nothing to complain about.

@@ -6,6 +6,7 @@ use http::{Method, Request};
 
 use super::answer::Answer;
 use super::body::RequestBody;
+use super::cors;
 use super::rejection::Rejection;
 use super::script::{self, Lifetime};
 use crate::snippet::script;
@@ -72,6 +73,9 @@ impl<A: Apis> Routes<A> {
 
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<RequestBody>, peer: SocketAddr) -> Answer {
+        if request.method() == Method::OPTIONS {
+            return cors::preflight(request.headers());
+        }
         match find(&self.table, request.method(), request.uri().path()) {
             Ok(Endpoint::Events) => self.apis.events(request, peer).await,
             Ok(Endpoint::Script(lifetime)) => script::answer(request.headers(), lifetime),
