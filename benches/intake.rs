@@ -116,7 +116,7 @@ impl Intake {
         let decoded = self.decode(body);
         let project = self.project(&decoded.project_key);
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor());
-        let mut reservation = self.recent.reservation();
+        let mut reservation = self.recent.reservation(decoded.events.len());
         let entry = &mut self.entry;
         entry.clear();
         entry.record(Table::Events, received_at, |rows| {

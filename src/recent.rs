@@ -92,6 +92,8 @@ pub struct Reservation {
     window: RecentEvents,
     outcome: Arc<Outcome>,
     keys: Vec<(u64, Key)>,
+    /// How many there may be.
+    events: usize,
 }
 
 impl RecentEvents {
@@ -102,9 +104,9 @@ impl RecentEvents {
         Self(Arc::new(Shared { shards, hasher: RandomState::new(), generation }))
     }
 
-    /// A reservation for the ids of one request, empty at first.
-    pub fn reservation(&self) -> Reservation {
-        Reservation { window: self.clone(), outcome: Arc::default(), keys: Vec::new() }
+    /// A reservation for the ids of one request with so many events, empty at first.
+    pub fn reservation(&self, events: usize) -> Reservation {
+        Reservation { window: self.clone(), outcome: Arc::default(), keys: Vec::new(), events }
     }
 
     fn hash(&self, key: &Key) -> u64 {
@@ -122,7 +124,9 @@ impl Shard {
     /// Makes room in the young generation; afterwards a key is looked for in both.
     fn age(&mut self, generation: usize) {
         if self.young.len() >= generation {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.young, &mut self.old);
+            // It keeps its room: to grow again would hash every id a second time.
+            self.young.clear();
         }
     }
 }
@@ -143,6 +147,9 @@ impl Reservation {
             Entry::Vacant(new) => {
                 new.insert((key, State::Pending(self.outcome.clone())));
                 drop(shard);
+                if self.keys.is_empty() {
+                    self.keys.reserve(self.events);
+                }
                 self.keys.push((hash, key));
                 Claim::Ours
             }
@@ -203,7 +210,7 @@ mod tests {
     const PROJECT: Uuid = Uuid::from_u128(1);
 
     fn claim(window: &RecentEvents, event: u128) -> (Claim, Reservation) {
-        let mut reservation = window.reservation();
+        let mut reservation = window.reservation(1);
         (reservation.claim(PROJECT, Uuid::from_u128(event)), reservation)
     }
 
@@ -214,7 +221,7 @@ mod tests {
         assert!(matches!(first, Claim::Ours));
         reservation.settle(true);
         assert!(matches!(claim(&window, 7).0, Claim::Stored));
-        let other = window.reservation().claim(Uuid::from_u128(2), Uuid::from_u128(7));
+        let other = window.reservation(1).claim(Uuid::from_u128(2), Uuid::from_u128(7));
         assert!(matches!(other, Claim::Ours));
     }
 
@@ -247,7 +254,7 @@ mod tests {
     #[test]
     fn an_event_twice_in_one_request_is_ours_once() {
         let window = RecentEvents::new(1_000);
-        let mut reservation = window.reservation();
+        let mut reservation = window.reservation(1);
         assert!(matches!(reservation.claim(PROJECT, PROJECT), Claim::Ours));
         assert!(matches!(reservation.claim(PROJECT, PROJECT), Claim::Pending(_)));
     }

@@ -102,7 +102,7 @@ impl Stages {
         self.stage("reserve 100 ids", 100, || {
             let first = u128::from(self.new_ids(100));
             let reservation = self.call(|| {
-                let mut reservation = recent.reservation();
+                let mut reservation = recent.reservation(100);
                 for id in first..first + 100 {
                     black_box(reservation.claim(Uuid::from_u128(1), Uuid::from_u128(id)));
                 }

@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
 
 use super::pace::Pace;
 use crate::retry::Retry;
@@ -76,12 +75,16 @@ impl RequestBody {
         if self.incoming.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge { limit });
         }
-        let allowed = self.timeout;
-        let body = timeout(allowed, self.gather(limit))
-            .await
-            .map_err(|_elapsed| BodyError::TooSlow { limit: allowed })??;
-        self.pace.body_read();
+        let (pace, allowed) = (self.pace(), self.timeout);
+        let body = pace.within(allowed, self.gather(limit)).await;
+        let body = body.ok_or(BodyError::TooSlow { limit: allowed })??;
+        pace.body_read();
         Ok(body)
+    }
+
+    /// The clock of the connection that it comes from.
+    pub(super) fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.pace)
     }
 
     async fn gather(&mut self, limit: usize) -> Result<Bytes, BodyError> {

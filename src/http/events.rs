@@ -13,7 +13,6 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 use http::header::{CONTENT_ENCODING, ORIGIN, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde::Serialize;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::answer::{Answer, json, text};
@@ -113,6 +112,7 @@ impl Intake {
         let headers = &head.headers;
         let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
         let encodings = ContentEncodings::parse(encodings)?;
+        let pace = body.pace();
         let body = body.collect(self.limits.body).await?;
         let body = encodings.inflate(&body, self.limits.inflated)?;
         let received_at = self.clock.now();
@@ -126,12 +126,12 @@ impl Intake {
         let project = self.find_project(&decoded.project_key, headers).await?;
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
         let batch = Batch { decoded: &decoded, project, visitor, received_at };
-        let written = match timeout(DURABLE_WITHIN, self.keep(&batch)).await {
-            Ok(Ok(written)) => written,
+        let written = match pace.within(DURABLE_WITHIN, self.keep(&batch)).await {
+            Some(Ok(written)) => written,
             // Nothing of it is acknowledged, so its own faults are the better answer.
             _ if decoded.events.is_empty() => 0,
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_elapsed) => return Err(JournalError::Failed.into()),
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(JournalError::Failed.into()),
         };
         figures().events_accepted.increment(written as u64);
         figures().events_repeated.increment((decoded.events.len() - written) as u64);
@@ -184,7 +184,7 @@ impl Intake {
     /// request is writing at the moment.
     fn write(&self, batch: &Batch<'_>, only: Option<&[usize]>) -> (Commit, Elsewhere) {
         let Batch { decoded, project, received_at, .. } = *batch;
-        let mut reservation = self.recent.reservation();
+        let mut reservation = self.recent.reservation(decoded.events.len());
         let mut elsewhere = Elsewhere::new();
         let mut events = 0;
         let appending = ENTRY.with_borrow_mut(|entry| {

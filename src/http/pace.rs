@@ -9,11 +9,12 @@
 //! a new one for each request. The two need different limits: a load balancer must not find a resting connection
 //! closed under it, and a head of 60 seconds is an attack. So the clock is kept here: moments are stored as they
 //! pass, and one timer per connection looks at them when it rings. It also ends a connection whose client does not
-//! read its answers, which hyper would hold for ever.
+//! read its answers, which hyper would hold for ever; and it wakes who waits for a body or for the disk when that has
+//! taken too long, so that a request needs no timer of its own.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -30,8 +31,10 @@ const NONE: u64 = u64::MAX;
 /// atomics only satisfy `Sync`.
 pub(super) struct Pace {
     opened: Instant,
-    /// Milliseconds after `opened`, or [`NONE`].
+    /// The client's, in milliseconds after `opened`, or [`NONE`].
     deadline: AtomicU64,
+    /// When the request being served has waited [long enough](Self::within); likewise.
+    patience: AtomicU64,
     /// The next byte that is read begins a head.
     idle: AtomicBool,
     body_unread: AtomicBool,
@@ -45,6 +48,7 @@ impl Pace {
         let pace = Self {
             opened: Instant::now(),
             deadline: AtomicU64::new(NONE),
+            patience: AtomicU64::new(NONE),
             idle: AtomicBool::new(false),
             body_unread: AtomicBool::new(false),
             header_timeout,
@@ -90,32 +94,57 @@ impl Pace {
         }
     }
 
-    fn due_in(&self, time: Duration) {
-        let deadline = self.opened.elapsed() + time;
-        self.deadline.store(u64::try_from(deadline.as_millis()).unwrap_or(NONE), Ordering::Relaxed);
+    /// What comes of `work`, unless it takes longer than `time`. Only for the request that is being served, whose task
+    /// the connection's timer wakes.
+    pub(super) async fn within<F: Future>(&self, time: Duration, work: F) -> Option<F::Output> {
+        let end = self.moment_in(time);
+        self.patience.store(end, Ordering::Relaxed);
+        let mut work = pin!(work);
+        let done = poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.moment_in(Duration::ZERO) >= end => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        self.patience.store(NONE, Ordering::Relaxed);
+        done
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let deadline = self.deadline.load(Ordering::Relaxed);
-        (deadline != NONE).then(|| self.opened + Duration::from_millis(deadline))
+    fn due_in(&self, time: Duration) {
+        self.deadline.store(self.moment_in(time), Ordering::Relaxed);
+    }
+
+    fn moment_in(&self, time: Duration) -> u64 {
+        u64::try_from((self.opened.elapsed() + time).as_millis()).unwrap_or(NONE)
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.deadline.load(Ordering::Relaxed) <= self.moment_in(Duration::ZERO)
+    }
+
+    /// When somebody has to be woken next, if anybody.
+    fn alarm(&self) -> Option<Instant> {
+        let next = self.deadline.load(Ordering::Relaxed).min(self.patience.load(Ordering::Relaxed));
+        (next != NONE).then(|| self.opened + Duration::from_millis(next))
     }
 }
 
 /// Resolves when the client has missed its deadline. To be polled after whatever serves the connection.
 pub(super) async fn overdue(pace: &Pace) {
     let look_again = || Instant::now() + pace.idle_timeout;
-    let mut alarm = Box::pin(sleep_until(pace.deadline().unwrap_or_else(look_again)));
+    let mut alarm = Box::pin(sleep_until(pace.alarm().unwrap_or_else(look_again)));
     poll_fn(|cx| {
         loop {
-            if let Some(sooner) = pace.deadline().filter(|deadline| *deadline < alarm.deadline()) {
+            if let Some(sooner) = pace.alarm().filter(|next| *next < alarm.deadline()) {
                 alarm.as_mut().reset(sooner);
             }
             ready!(alarm.as_mut().poll(cx));
-            match pace.deadline() {
-                Some(deadline) if deadline <= Instant::now() => return Poll::Ready(()),
-                Some(later) => alarm.as_mut().reset(later),
-                None => alarm.as_mut().reset(look_again()),
+            if pace.is_overdue() {
+                return Poll::Ready(());
             }
+            // A request that is served has just been polled: one whose patience has ended has seen it.
+            let later = pace.alarm().filter(|next| *next > Instant::now());
+            alarm.as_mut().reset(later.unwrap_or_else(look_again));
         }
     })
     .await;
