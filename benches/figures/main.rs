@@ -6,6 +6,7 @@
 
 mod bodies;
 mod http;
+mod journal;
 mod latency;
 mod loader;
 mod machine;
@@ -70,6 +71,8 @@ enum Part {
     Latency,
     /// Two threads beside one
     Scale,
+    /// What one journal sustains alone
+    Journal,
     /// The backlog while the engine loads
     Loader,
     /// Resident memory
@@ -152,6 +155,7 @@ impl Bench {
             Part::Batch => throughput::compare(self, &batch),
             Part::Latency => latency::measure(self, &single.body),
             Part::Scale => throughput::scale(self, &[&single, &batch]),
+            Part::Journal => journal::measure(self),
             Part::Memory => Ok([memory::idle(self)?, memory::backlog(self)?].into_iter().flatten().collect()),
             Part::Loader | Part::Start => {
                 let (mut holder, clickhouse) = self.programs.engine(&[self.cores.load])?;
