@@ -29,7 +29,7 @@ var readVisitor = guarded(
 );
 var keepVisitor = guarded(({ storage, cookieDomain }, id) => {
   if (storage === "cookie")
-    document.cookie = `${VISITOR}=${id};path=/;samesite=lax;max-age=${id ? KEPT : 0};domain=${cookieDomain || ""}`;
+    document.cookie = `${VISITOR}=${id};domain=${cookieDomain || ""};max-age=${id ? KEPT : 0};samesite=lax;path=/`;
   else if (id) localStorage[VISITOR] = id;
   else delete localStorage[VISITOR];
 });
@@ -53,7 +53,7 @@ var createQueue = (endpoint, kept, open, envelope) => {
     let bytes = 0;
     return events.slice(start2).filter((event, at) => (bytes += size(event)) <= BODY_BYTES || !at);
   };
-  const post = (body) => fetch(endpoint, { keepalive: true, credentials: "omit", method: "POST", body });
+  const post = (body) => fetch(endpoint, { credentials: "omit", body, method: "POST", keepalive: true });
   const keep = guarded(() => {
     const text = JSON.stringify(events);
     characters = text.length;
@@ -71,20 +71,18 @@ var createQueue = (endpoint, kept, open, envelope) => {
     keep();
   });
   const send = async () => {
-    if (busy || Date.now() < until || !open()) return;
-    clearTimeout(timer);
-    timer = 0;
+    if (until > Date.now() || busy || (timer = clearTimeout(timer)) || !open()) return;
     if (!adopted) adopt();
     const part = chunk(0);
     if (!part[0]) return;
-    busy = true;
     away = part.length;
+    busy = true;
     keep();
     let pause = -1;
     try {
       const answer = await post(envelope(part));
       log(await answer.text());
-      if (/^(5|429|408)/.test(answer.status))
+      if (/^(429|408|5)/.test(answer.status))
         pause = answer.headers.get("Retry-After") >>> 0;
     } catch (error) {
       log(error);
@@ -128,8 +126,8 @@ var createQueue = (endpoint, kept, open, envelope) => {
 };
 
 // src/elements.ts
-var CLICKABLE = "a,area,button,[role=button],[type=button],[type=submit],[data-track]";
-var DOWNLOAD = /\.(csv|docx?|exe|gz|mp.|pdf|pptx?|txt|xlsx?|zip)$/i;
+var CLICKABLE = "area,button,[role=button],[type=button],a,[type=submit],[data-track]";
+var DOWNLOAD = /\.(pdf|csv|docx?|mp.|exe|pptx?|gz|txt|xlsx?|zip)$/i;
 var attribute = (element, name) => element.getAttribute(name) || void 0;
 var path = (event) => {
   const elements = event.composedPath().filter((node) => node.nodeType === 1);
@@ -147,9 +145,9 @@ var watchClicks = (track, scrub) => {
   const click = (event) => {
     const elements = path(event).filter((element2) => !element2.matches("form"));
     const element = elements.find((element2) => element2.matches(CLICKABLE));
-    const { timeStamp } = event;
-    if (!element || event.button > 1 || timeStamp === last) return;
-    last = timeStamp;
+    const when = event.timeStamp + event.detail;
+    if (!element || event.button > 1 || when === last) return;
+    last = when;
     const data = {
       elementId: attribute(element, "id")
     };
@@ -161,7 +159,7 @@ var watchClicks = (track, scrub) => {
     }
     report(elements, "click", data, track);
   };
-  on("click auxclick", click);
+  on("auxclick click", click);
 };
 var watchForms = (track, scrub) => {
   let last;
@@ -179,7 +177,7 @@ var watchForms = (track, scrub) => {
         name: attribute(form, "name"),
         method: attribute(form, "method"),
         action: scrub(resolve(attribute(form, "action") || "").href),
-        fields: form.querySelectorAll("input,textarea,select").length,
+        fields: form.querySelectorAll("input,select,textarea").length,
         submitter: submitter?.getAttribute("name")
       },
       track
@@ -211,7 +209,7 @@ var watchPages = guarded(({ spa, replaceState }, view) => {
     look();
   });
   look();
-  on("visibilitychange pageshow", (event) => {
+  on("pageshow visibilitychange", (event) => {
     due || (due = event.persisted);
     look();
   });
@@ -241,11 +239,11 @@ var excluded = ({ gpc, dnt, bots, localhost, frames }) => {
   if (gpc !== false && browser.globalPrivacyControl) return "gpc";
   if (dnt && browser.doNotTrack === "1") return "dnt";
   if (!bots && browser.webdriver) return "bots";
-  if (!localhost && /^file|^\w+:\/\/(localhost[:/]|127\.|\[::1])/.test(location.href)) return "localhost";
+  if (!localhost && /^file|^\w+:\/\/(127\.|localhost[:/]|\[::1])/.test(location.href)) return "localhost";
   if (!frames && self !== top && (origin === "null" || frameElement?.hasAttribute("sandbox"))) return "frame";
 };
 var CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
-var SECRET_NAME = /token|code|secret|passw|pwd|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
+var SECRET_NAME = /token|otp|code|pwd|passw|secret|mail|phone|sess|(auth|pass|sig|key)$/i;
 var EMAIL = /@|%(25)?40|%3f/i;
 var MACHINE_MADE = /^(?=.*\d)([\w./=-]|%(2[bf]|3d)){20,}$/i;
 var URL_CHARACTERS = 8e3;
@@ -348,7 +346,7 @@ var start = (options, earlier) => {
     return known ? known(first, second, at, url) : track(name, first, at, url);
   });
   earlier?.(call);
-  on("visibilitychange prerenderingchange online", () => document.hidden ? queue.leave() : queue.send());
+  on("online visibilitychange prerenderingchange", () => document.hidden ? queue.leave() : queue.send());
   on("pagehide", queue.leave);
   if (options.clicks !== false) watchClicks(track, scrub);
   if (options.forms !== false) watchForms(track, scrub);

@@ -6,6 +6,7 @@ export type Properties = Record<string, unknown>;
 /** An event on its way to the collector, as `beforeSend` sees it. */
 export interface TrackedEvent {
   type: string;
+  /** Without secrets, and no longer than 8,000 characters; so is the referrer. */
   url: string;
   referrer?: string;
   data?: Properties;
@@ -36,7 +37,7 @@ export interface Options {
   storage?: 'local' | 'cookie' | 'none';
   /** With storage cookie: the domain whose subdomains share the visitor's id. Default: this host alone. */
   cookieDomain?: string;
-  /** Pending: nothing is sent, and nothing kept on the device, before `consent(true)`. Default: granted. */
+  /** Pending, or any other word: nothing is sent or kept on the device before `consent(true)`. Default: granted. */
   consent?: 'granted' | 'pending';
   /** Whether a browser's Global Privacy Control silences it. Default: true. */
   gpc?: boolean;
@@ -48,9 +49,9 @@ export interface Options {
   localhost?: boolean;
   /** Whether pages in sandboxed frames count. Default: false. */
   frames?: boolean;
-  /** The query parameters whose values are kept; a list, or its names with commas. Default: all but secrets. */
+  /** The query parameters whose values are kept; a list, or names with commas, no spaces. Default: all but secrets. */
   query?: string[] | string;
-  /** Changes an event before it is queued, or drops it by returning nothing. In an attribute: a global's name. */
+  /** Changes an event before it is queued; giving nothing, or throwing, drops it. In an attribute: a global's name. */
   beforeSend?: ((event: TrackedEvent) => TrackedEvent | null | undefined | false) | string;
   /** Tells the console of every event, and why one is not sent. Default: false. */
   debug?: boolean;
@@ -63,16 +64,16 @@ export interface Tracker {
   /** Counts a view of the page as it is now. */
   (call: 'page', data?: Properties): void;
   /** The user's id on every event from now on; without one there is none. */
-  (call: 'identify', userId?: string): void;
+  (call: 'identify', userId?: string | number): void;
   /** Properties on every event from now on. */
   (call: 'set', data: Properties): void;
-  /** The visitor's answer; false also takes what is kept from the device. */
+  /** The visitor's answer, for this page; false also takes what is kept from the device. */
   (call: 'consent', granted: boolean): void;
-  /** The visitor does not want to be counted on this device, until `optIn`. */
+  /** Until `optIn` the visitor is not counted on this page, and on those of its origin that are opened from then on. */
   (call: 'optOut' | 'optIn'): void;
   /** The visitor's id; undefined where there is none. */
   (call: 'visitorId'): string | undefined;
-  /** Sends at once what waits. */
+  /** Sends at once what waits, but not before the time that the collector's `Retry-After` asks for. */
   (call: 'flush'): void;
   /** Any other name is an event's. */
   (name: string, data?: Properties): void;

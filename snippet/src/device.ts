@@ -23,7 +23,7 @@ export const readVisitor = guarded(({ storage }: Options): string | undefined =>
 export const keepVisitor = guarded(({ storage, cookieDomain }: Options, id?: string) => {
   if (storage === 'cookie')
     // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is younger than the browsers we are for.
-    document.cookie = `${VISITOR}=${id};path=/;samesite=lax;max-age=${id ? KEPT : 0};domain=${cookieDomain || ''}`;
+    document.cookie = `${VISITOR}=${id};domain=${cookieDomain || ''};max-age=${id ? KEPT : 0};samesite=lax;path=/`;
   else if (id) localStorage[VISITOR] = id;
   else delete localStorage[VISITOR];
 });

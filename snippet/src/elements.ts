@@ -6,8 +6,8 @@ import { guarded, on } from './guard';
 type Track = (name: string, data: Properties) => void;
 type Scrub = (url: string) => string;
 
-const CLICKABLE = 'a,area,button,[role=button],[type=button],[type=submit],[data-track]';
-const DOWNLOAD = /\.(csv|docx?|exe|gz|mp.|pdf|pptx?|txt|xlsx?|zip)$/i;
+const CLICKABLE = 'area,button,[role=button],[type=button],a,[type=submit],[data-track]';
+const DOWNLOAD = /\.(pdf|csv|docx?|mp.|exe|pptx?|gz|txt|xlsx?|zip)$/i;
 
 /** What an element says in an attribute: a form's properties are hidden by fields that are named like them. */
 const attribute = (element: Element, name: string) => element.getAttribute(name) || undefined;
@@ -35,10 +35,11 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
     // A form's name is for its submission, not for the clicks into it.
     const elements = path(event).filter((element) => !element.matches('form'));
     const element = elements.find((element) => element.matches(CLICKABLE));
-    // Of the other buttons, only the middle one opens links. A click on a label is also one on its field.
-    const { timeStamp } = event;
-    if (!element || (event as MouseEvent).button > 1 || timeStamp === last) return;
-    last = timeStamp;
+    // Of the other buttons, only the middle one opens links. A click on a label is also one on its field, at the same
+    // time; the second of a double click has another detail.
+    const when = event.timeStamp + (event as MouseEvent).detail;
+    if (!element || (event as MouseEvent).button > 1 || when === last) return;
+    last = when;
     const data: Properties = {
       elementId: attribute(element, 'id'),
     };
@@ -57,7 +58,7 @@ export const watchClicks = (track: Track, scrub: Scrub) => {
     }
     report(elements, 'click', data, track);
   };
-  on('click auxclick', click);
+  on('auxclick click', click);
 };
 
 export const watchForms = (track: Track, scrub: Scrub) => {
@@ -77,7 +78,7 @@ export const watchForms = (track: Track, scrub: Scrub) => {
         name: attribute(form, 'name'),
         method: attribute(form, 'method'),
         action: scrub(resolve(attribute(form, 'action') || '').href),
-        fields: form.querySelectorAll('input,textarea,select').length,
+        fields: form.querySelectorAll('input,select,textarea').length,
         submitter: submitter?.getAttribute('name'),
       },
       track,

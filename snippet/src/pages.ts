@@ -28,7 +28,7 @@ export const watchPages = guarded(({ spa, replaceState }: Options, view: () => v
   });
 
   look();
-  on('visibilitychange pageshow', (event) => {
+  on('pageshow visibilitychange', (event) => {
     due ||= (event as PageTransitionEvent).persisted;
     look();
   });

@@ -8,13 +8,13 @@ export const excluded = ({ gpc, dnt, bots, localhost, frames }: Options): string
   if (gpc !== false && browser.globalPrivacyControl) return 'gpc';
   if (dnt && browser.doNotTrack === '1') return 'dnt';
   if (!bots && browser.webdriver) return 'bots';
-  if (!localhost && /^file|^\w+:\/\/(localhost[:/]|127\.|\[::1])/.test(location.href)) return 'localhost';
+  if (!localhost && /^file|^\w+:\/\/(127\.|localhost[:/]|\[::1])/.test(location.href)) return 'localhost';
   if (!frames && self !== top && (origin === 'null' || frameElement?.hasAttribute('sandbox'))) return 'frame';
 };
 
 /** Parameters that campaigns and ad platforms set: long, and no secret. */
 const CAMPAIGN = /^utm_|clc?k?id$|braid$/i;
-const SECRET_NAME = /token|code|secret|passw|pwd|sess|mail|phone|otp|(key|pass|auth|sig)$/i;
+const SECRET_NAME = /token|otp|code|pwd|passw|secret|mail|phone|sess|(auth|pass|sig|key)$/i;
 /** Also encoded twice; or a URL in a URL, which may hide one. */
 const EMAIL = /@|%(25)?40|%3f/i;
 /** A run of letters and digits so long that it was made by a machine. */

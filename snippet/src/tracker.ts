@@ -118,7 +118,7 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
   });
 
   earlier?.(call);
-  on('visibilitychange prerenderingchange online', () => (document.hidden ? queue.leave() : queue.send()));
+  on('online visibilitychange prerenderingchange', () => (document.hidden ? queue.leave() : queue.send()));
   on('pagehide', queue.leave);
   if (options.clicks !== false) watchClicks(track, scrub);
   if (options.forms !== false) watchForms(track, scrub);

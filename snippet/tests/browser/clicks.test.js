@@ -164,6 +164,40 @@ test('data-track names the event, and data-track-* are its properties', async (s
   for (const part of ['buy', 'pro', '5']) assert.ok(all.includes(`"${part}"`), all);
 });
 
+test('a click on a label is one click, as is one on its field', async (scene) => {
+  const tab = await scene.open('/', {
+    options: CLICKS,
+    body: `<label data-track="agree"><input type="checkbox"> <span>Agree</span></label><button>Twice</button>`,
+  });
+  await tab.click('span');
+  await tab.click('span');
+  await tab.click('input');
+  await tab.keyboard.press('Space');
+  await tab.dblclick('button');
+  const types = (await scene.rows(6)).map(({ type }) => type).sort();
+  assert.deepEqual(types, ['agree', 'agree', 'agree', 'agree', 'click', 'click']);
+});
+
+/** Links that hold what they lead to. */
+const CONTENT = {
+  'data:': 'data:text/plain,Held-content',
+  'javascript:': `javascript:void 'Held-content'`,
+  'blob:': 'blob:http://shop.test/Held-content',
+};
+
+for (const [scheme, href] of Object.entries(CONTENT)) {
+  test(`of a link with ${scheme} only that is told`, async (scene) => {
+    const tab = await scene.open('/', {
+      options: CLICKS,
+      body: `<a href="${href}" onclick="event.preventDefault()">Open</a>`,
+    });
+    await tab.click('a');
+    const { data } = await click(scene);
+    assert.deepEqual(data, { href: scheme, kind: scheme.slice(0, -1) });
+    assert.ok(!JSON.stringify(scene.sent()).includes('Held-content'));
+  });
+}
+
 test('data-track-ignore on any ancestor keeps a click to itself, also from outside a shadow root', async (scene) => {
   const tab = await scene.open('/', {
     options: CLICKS,

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { eventually, gate } from './harness/eventually.js';
+import { gate } from './harness/eventually.js';
 import { STUB, scenes } from './harness/scene.js';
 
 const test = scenes();
@@ -94,11 +94,16 @@ test('events arrive from a page that is left for good while a request is unanswe
   await scene.rows(2);
 });
 
-test('events arrive from a page that is left for good where beacons are refused', async (scene) => {
-  await scene.context.addInitScript(`Navigator.prototype.sendBeacon = () => false`);
-  await leaveInTheMiddle(scene);
-  await scene.rows(2);
-});
+for (const [what, script] of [
+  ['are refused', 'Navigator.prototype.sendBeacon = () => false'],
+  ['have been taken out of the browser', 'delete Navigator.prototype.sendBeacon'],
+]) {
+  test(`events arrive from a page that is left for good where beacons ${what}`, async (scene) => {
+    await scene.context.addInitScript(/** @type {string} */ (script));
+    await leaveInTheMiddle(scene);
+    await scene.rows(2);
+  });
+}
 
 test('events that a beacon swallowed arrive on the next visit', async (scene) => {
   await scene.context.addInitScript(`Navigator.prototype.sendBeacon = () => true`);
@@ -179,6 +184,45 @@ for (const status of [429, 503]) {
     assert.ok(waited >= 2_900, `it was sent again after ${waited} ms`);
   });
 }
+
+test('Retry-After is waited for whatever brings the page back to its work', async (scene) => {
+  const tab = await scene.open('/', { options: SILENT });
+  scene.wire.next = [{ status: 429, headers: { 'Retry-After': '3' } }];
+  await tab.evaluate(`weir('signup')`);
+  await scene.wire.awaitPosts(scene.key, 1);
+  await scene.wire.quiet(300);
+  await tab.evaluate(`
+    document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+    dispatchEvent(new Event('online'));
+    weir('second'); void weir('flush')`);
+  await scene.rows(2);
+  const [first, second] = attempts(scene);
+  const waited = (second?.at ?? 0) - (first?.at ?? 0);
+  assert.ok(waited >= 2_900, `it was sent again after ${waited} ms`);
+});
+
+for (const value of ['-1', 'soon']) {
+  test(`an event whose Retry-After is ${value} is not dropped`, async (scene) => {
+    const tab = await scene.open('/', { options: SILENT });
+    scene.wire.next = [{ status: 503, headers: { 'Retry-After': value } }];
+    await tab.evaluate(`weir('signup')`);
+    await scene.wire.awaitPosts(scene.key, 1);
+    await scene.wire.quiet(300);
+    scene.put('/next', { options: SILENT });
+    await tab.goto(scene.site.url('/next'));
+    await scene.rows(1);
+  });
+}
+
+test('a page that breaks what requests are made of sees nothing of it, and its event arrives', async (scene) => {
+  const tab = await scene.open('/', { options: SILENT });
+  await tab.evaluate(`
+    weir('signup');
+    const { toJSON } = Date.prototype;
+    Date.prototype.toJSON = () => { throw new Error('not ours') };
+    setTimeout(() => { Date.prototype.toJSON = toJSON }, 300)`);
+  await scene.rows(1);
+});
 
 for (const status of [400, 401, 403, 413]) {
   test(`an event that is refused for good with ${status} does not hold up those behind it`, async (scene) => {
@@ -263,34 +307,4 @@ test('200 KB on a page that stays arrive whole, in requests under the quota', as
   const sizes = attempts(scene).map(({ body }) => Buffer.byteLength(body));
   assert.ok(Math.max(...sizes) < QUOTA, `sizes are ${sizes}`);
   assert.equal(attempts(scene).flatMap(({ ids }) => ids).length, 200, 'nothing was sent twice');
-});
-
-test('what waits on the device is bounded, and the newest of it arrives', async (scene) => {
-  const tab = await scene.open('/', { options: SILENT });
-  scene.wire.always = { status: 503, headers: { 'Retry-After': '2' } };
-  // 3 MB; a browser gives a site's storage 5 MB.
-  await tab.evaluate(`for (let n = 0; n < 3_000; n++) weir('flood', { n, text: 'x'.repeat(1_000) })`);
-  await scene.wire.awaitPosts(scene.key, 1);
-  const kept = await eventually('much that is kept', async () => {
-    const characters = Number(await tab.evaluate(`Object.entries(localStorage).join('').length`));
-    return characters > 500_000 && characters;
-  });
-  assert.ok(kept < 2_500_000, `${kept} characters are kept`);
-  scene.wire.behave();
-  await eventually('the newest event', async () => {
-    const rows = await scene.collector.events(scene.key);
-    return rows.some(({ data }) => data.n === 2_999);
-  });
-});
-
-test('two tabs of a site that leave events behind send each of them once', async (scene) => {
-  const tabs = [await scene.open('/', { options: SILENT }), await scene.open('/second', { options: SILENT })];
-  scene.wire.always = { status: 503, headers: { 'Retry-After': '60' } };
-  for (const [n, tab] of tabs.entries()) await tab.evaluate(`weir('left', { n: ${n} })`);
-  await eventually('two posts', () => scene.sent().length >= 2);
-  for (const tab of tabs) await tab.goto(scene.site.url('/elsewhere'));
-  await scene.wire.quiet(300);
-  scene.wire.behave();
-  await scene.open('/back', { options: SILENT });
-  await scene.rows(2);
 });

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 
+import { gate } from './harness/eventually.js';
 import { scenes } from './harness/scene.js';
 
 const test = scenes();
@@ -152,6 +153,48 @@ test('a form in a shadow root inside a shadow root is one form_submit', async (s
   });
   await tab.fill('[name=a]', 'one');
   await tab.press('[name=a]', 'Enter');
+  assert.equal((await form(scene)).data.elementId, 'inner');
+});
+
+test('forms in shadow roots of one element that are sent from the keyboard are one form_submit each', async (scene) => {
+  const tab = await scene.open('/contact', {
+    options: FORMS,
+    body: `<div id="app"></div><script>
+      const app = document.querySelector('#app').attachShadow({ mode: 'open' });
+      for (const name of ['one', 'two']) {
+        const host = app.appendChild(document.createElement('div'));
+        host.attachShadow({ mode: 'open' }).innerHTML =
+          '<form id="' + name + '" onsubmit="return false"><input name="' + name + '"></form>';
+      }
+    </script>`,
+  });
+  await tab.focus('[name=one]');
+  await tab.keyboard.press('Enter');
+  // No window hears of a focus that stays within one element's shadow root.
+  await tab.keyboard.press('Tab');
+  await tab.keyboard.press('Enter');
+  const rows = await scene.rows(2);
+  assert.deepEqual(rows.map(({ data }) => data.elementId).sort(), ['one', 'two']);
+});
+
+test('a form in a shadow root that had the focus before the script came is one form_submit', async (scene) => {
+  const script = gate();
+  scene.wire.holdScript = script.opened;
+  const url = scene.put('/contact', {
+    options: FORMS,
+    body: `<div id="card"></div><script>
+      const root = document.querySelector('#card').attachShadow({ mode: 'open' });
+      root.innerHTML = '<form id="inner" onsubmit="return false"><input></form>';
+      root.querySelector('input').focus();
+    </script>`,
+  });
+  const tab = await scene.context.newPage();
+  await tab.goto(url, { waitUntil: 'commit' });
+  await tab.waitForSelector('#card input:focus');
+  script.open();
+  await tab.waitForLoadState();
+  await tab.keyboard.type('abc');
+  await tab.keyboard.press('Enter');
   assert.equal((await form(scene)).data.elementId, 'inner');
 });
 

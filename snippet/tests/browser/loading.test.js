@@ -147,6 +147,29 @@ test('options may be given to init', async (scene) => {
   }
 });
 
+test('the options of one init are not those of the next', async (scene) => {
+  const second = await scene.collector.project();
+  const tab = await scene.open('/', {
+    snippet: `${STUB}<script async src="${scene.collectorUrl()}/weir.js" data-bots></script>`,
+    body: `<script>
+      weir('init', {
+        projectKey: '${scene.key}', pageviews: false, storage: 'none',
+        beforeSend: (event) => ({ ...event, data: { hooked: true } }),
+      });
+      weir('init', { projectKey: '${second}' });
+    </script>`,
+  });
+  await tab.evaluate(`weir('marker')`);
+  const [marker] = await scene.rows(1);
+  assert.deepEqual([marker?.type, marker?.visitor, marker?.data], ['marker', '', { hooked: true }]);
+  const rows = await scene.rows(2, { key: second });
+  assert.deepEqual(rows.map(({ type }) => type).sort(), ['marker', 'pageview']);
+  for (const { visitor, data } of rows) {
+    assert.notEqual(visitor, '');
+    assert.deepEqual(data, {});
+  }
+});
+
 test('calls wait for an init that comes long after the script', async (scene) => {
   const snippet = `${STUB}<script async src="${scene.collectorUrl()}/weir.js"></script>`;
   const tab = await scene.open('/a', { snippet });
@@ -192,6 +215,14 @@ test('identify, set and visitorId are on the rows that follow', async (scene) =>
   assert.deepEqual(after?.data, { tier: 'gold', n: 1 });
   assert.equal(after?.visitor, visitor);
   assert.equal(before?.visitor, visitor);
+});
+
+test('identify takes a number, and ends without an id', async (scene) => {
+  const tab = await scene.open('/', { options: SILENT });
+  await tab.evaluate(`weir('identify', 42); weir('known'); weir('identify'); weir('unknown')`);
+  const rows = await scene.rows(2);
+  const users = Object.fromEntries(rows.map(({ type, user }) => [type, user]));
+  assert.deepEqual(users, { known: '42', unknown: '' });
 });
 
 test('another endpoint is used if given', async (scene) => {

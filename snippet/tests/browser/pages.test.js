@@ -223,6 +223,18 @@ test('a prerendered page that nobody looks at never counts', async (scene) => {
   assert.equal(rows[0]?.url, first);
 });
 
+test('a page whose url is longer than the collector takes counts with what fits of it', async (scene) => {
+  const tab = await scene.open('/');
+  await scene.rows(1);
+  await change(scene, tab, `history.pushState({}, '', '/list?' + 'filter=shoes&'.repeat(900))`, 2);
+  await change(scene, tab, `history.pushState({}, '', '/next')`, 3);
+  const [, long, next] = await scene.rows(3);
+  assert.equal(long?.url.length, 8_000);
+  assert.ok(long.url.startsWith(scene.site.url('/list?filter=shoes&filter')), long.url);
+  assert.equal(next?.url, scene.site.url('/next'));
+  assert.equal(next?.referrer, long.url);
+});
+
 test('a tab in the background counts when it is first seen', async (scene) => {
   scene.put('/behind', {
     options: { bots: undefined },

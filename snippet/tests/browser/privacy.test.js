@@ -116,6 +116,25 @@ test('consent that is denied sends nothing and keeps nothing', async (scene) => 
   await silent(scene, tab);
 });
 
+for (const answer of [`'denied'`, `'false'`, '1', 'undefined']) {
+  test(`consent of ${answer} is no consent`, async (scene) => {
+    const tab = await scene.open('/', { options: { consent: 'pending' } });
+    await tab.evaluate(`${BUSY}; weir('consent', ${answer}); ${BUSY}`);
+    assert.equal(await kept(scene, tab), NOTHING);
+    await silent(scene, tab);
+  });
+}
+
+test('a tag that says data-consent="denied" waits for consent, and hears it', async (scene) => {
+  const tab = await scene.open('/', { options: { consent: 'denied' } });
+  await tab.evaluate(BUSY);
+  await scene.rows(0);
+  assert.deepEqual(scene.sent(), []);
+  assert.equal(await kept(scene, tab), NOTHING);
+  await tab.evaluate(`weir('consent', true)`);
+  await scene.rows(3);
+});
+
 test('a page that is left while consent is pending sends nothing', async (scene) => {
   await silent(scene, await scene.open('/', { options: { consent: 'pending' } }));
 });
@@ -139,6 +158,20 @@ test('a visitor who opts out is not counted until opting in again', async (scene
   await tab.evaluate(`weir('optIn'); weir('back')`);
   const rows = await scene.rows(2);
   assert.equal(rows[1]?.type, 'back');
+});
+
+test('a visitor who opts out while a request fails, and in again, is counted from then on', async (scene) => {
+  const tab = await scene.open('/', { options: { pageviews: 'false' } });
+  scene.wire.always = { status: 503, headers: { 'Retry-After': '1' } };
+  await tab.evaluate(`weir('lost')`);
+  await scene.wire.awaitPosts(scene.key, 1);
+  await tab.evaluate(`weir('optOut')`);
+  // Longer than the pause after a first failure.
+  await tab.waitForTimeout(3_000);
+  scene.wire.behave();
+  await tab.evaluate(`weir('optIn'); weir('found')`);
+  const [row] = await scene.rows(1);
+  assert.equal(row?.type, 'found');
 });
 
 /** @type {[string, string, import('./harness/scene.js').Options, boolean][]} */
@@ -235,10 +268,13 @@ const SECRETS = [
   'session=mno345',
   'x=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N',
   'k=sk_live_51H8abcdefghijklmnopqrstuvwxyz',
+  'pwd=hunter2',
+  'who=jill.loe%2540mail.test',
+  'next=%2Freset%3Ftoken%3DsecretTok123',
 ];
 /** What reports are made of. */
 const HARMLESS =
-  'utm_source=news&utm_campaign=summer_sale_2026_europe&gclid=Cj0KCQjw-abc_123-XYZabc456&q=red+shoes&page=2&plan=pro';
+  'utm_source=news&utm_campaign=summer_sale_2026_europe&gclid=Cj0KCQjw-abc_123-XYZabc456&q=how+to+bake+2+cakes+today&page=2&plan=pro';
 const VALUES = SECRETS.map((secret) => secret.split('=')[1] ?? '');
 
 test('secrets in a query are never on the wire: of the url, the referrer, links and forms', async (scene) => {
@@ -265,6 +301,8 @@ test('secrets in a query are never on the wire: of the url, the referrer, links 
     'jane.doe@mail.test',
     'john.roe%40mail.test',
     'jim.poe%40mail.test',
+    'jill.loe',
+    'secretTok123',
     'hash123',
   ]) {
     assert.ok(!sent.includes(value), `${value} was sent`);

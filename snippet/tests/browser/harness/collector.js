@@ -101,10 +101,13 @@ export class Collector {
     );
   }
 
-  /** Makes a project, and gives its public key. */
-  async project() {
+  /**
+   * Makes a project, and gives its public key.
+   * @param {string} [given] the key, if it has to be a certain one
+   */
+  async project(given) {
     const name = `test-${randomUUID().slice(0, 13)}`;
-    const key = `pk_${name}`;
+    const key = given ?? `pk_${name}`;
     await promisify(execFile)(BINARY, ['project', 'create', name, '--key', key, ...this.#store], {
       cwd: ROOT,
       env: environment(),
