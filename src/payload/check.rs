@@ -49,23 +49,24 @@ impl Shared<'_> {
     }
 }
 
-/// Checks one event of a batch; what it does not say itself, the batch says.
+/// Checks one event of a batch; what it does not say itself, the batch says. Its fields are taken out.
 pub(super) fn batched<'a>(
-    wire: WireEvent<'a>,
+    wire: &mut WireEvent<'a>,
     shared: &Shared<'a>,
     limits: &PayloadLimits,
 ) -> Result<Event<'a>, Fault> {
     Ok(Event {
-        kind: kind(wire.kind, limits)?,
-        event_id: event_id(wire.event_id)?,
-        url: url(wire.url, limits)?,
-        visitor_id: at_most(Field::VisitorId, wire.visitor_id, limits.id)?
+        kind: kind(wire.kind.take(), limits)?,
+        event_id: event_id(wire.event_id.take())?,
+        url: url(wire.url.take(), limits)?,
+        visitor_id: at_most(Field::VisitorId, wire.visitor_id.take(), limits.id)?
             .unwrap_or_else(|| shared.visitor_id.clone()),
-        user_id: at_most(Field::UserId, wire.user_id, limits.id)?.unwrap_or_else(|| shared.user_id.clone()),
-        referrer: at_most(Field::Referrer, wire.referrer, limits.url)?
+        user_id: at_most(Field::UserId, wire.user_id.take(), limits.id)?
+            .unwrap_or_else(|| shared.user_id.clone()),
+        referrer: at_most(Field::Referrer, wire.referrer.take(), limits.url)?
             .unwrap_or_else(|| shared.referrer.clone()),
         data: data(wire.data, limits)?,
-        timestamp: moment(Field::Timestamp, wire.timestamp)?,
+        timestamp: moment(Field::Timestamp, wire.timestamp.take())?,
     })
 }
 
