@@ -177,13 +177,17 @@ fn deeper_than(limit: usize, json: &str) -> bool {
 fn is_absolute(url: &str) -> bool {
     let in_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let bytes = url.as_bytes();
+    let no_host = |first: &u8| matches!(first, b'/' | b'?' | b'#' | b':' | b' ');
+    // Nearly every URL: looking at its scheme byte by byte took 155 of a snippet's 4,560 instructions.
+    if let Some([first, ..]) = bytes.strip_prefix(b"https://") {
+        return !no_host(first);
+    }
     // Not `split_once("://")`: preparing its search cost 270 of a snippet's 9,100 instructions.
     let length = bytes.iter().take_while(|byte| in_scheme(byte)).count();
     let (scheme, rest) = bytes.split_at(length);
     let Some([first, ..]) = rest.strip_prefix(b"://") else { return false };
     let web = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
-    scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && !(web && matches!(first, b'/' | b'?' | b'#' | b':' | b' '))
+    scheme.first().is_some_and(u8::is_ascii_alphabetic) && !(web && no_host(first))
 }
 
 /// What a piece of valid JSON text is.
