@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::value::BytesDeserializer;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
@@ -83,7 +82,7 @@ fn batch<'a>(
     let (mut events, mut rejected) = (Vec::with_capacity(listed.len()), Vec::new());
     for (index, json) in listed.into_iter().enumerate() {
         let event: Result<Event<'_>, Fault> = fits(json.get(), limits)
-            .and_then(|()| check::batched(Fields::of(json)?.event()?, &shared, limits));
+            .and_then(|()| check::batched(&mut Fields::of(json)?.event()?, &shared, limits));
         match event {
             Ok(event) => events.push(event),
             Err(fault) => rejected.push(Rejected::new(true, index, &fault, json.get())),
@@ -227,7 +226,7 @@ impl<'de> Deserialize<'de> for Name {
             }
 
             fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Name, E> {
-                Field::deserialize(BytesDeserializer::new(name)).map(Name)
+                Ok(Name(Field::named(name)))
             }
         }
 

@@ -49,23 +49,24 @@ impl Shared<'_> {
     }
 }
 
-/// Checks one event of a batch; what it does not say itself, the batch says.
+/// Checks one event of a batch; what it does not say itself, the batch says. Its fields are taken out.
 pub(super) fn batched<'a>(
-    wire: WireEvent<'a>,
+    wire: &mut WireEvent<'a>,
     shared: &Shared<'a>,
     limits: &PayloadLimits,
 ) -> Result<Event<'a>, Fault> {
     Ok(Event {
-        kind: kind(wire.kind, limits)?,
-        event_id: event_id(wire.event_id)?,
-        url: url(wire.url, limits)?,
-        visitor_id: at_most(Field::VisitorId, wire.visitor_id, limits.id)?
+        kind: kind(wire.kind.take(), limits)?,
+        event_id: event_id(wire.event_id.take())?,
+        url: url(wire.url.take(), limits)?,
+        visitor_id: at_most(Field::VisitorId, wire.visitor_id.take(), limits.id)?
             .unwrap_or_else(|| shared.visitor_id.clone()),
-        user_id: at_most(Field::UserId, wire.user_id, limits.id)?.unwrap_or_else(|| shared.user_id.clone()),
-        referrer: at_most(Field::Referrer, wire.referrer, limits.url)?
+        user_id: at_most(Field::UserId, wire.user_id.take(), limits.id)?
+            .unwrap_or_else(|| shared.user_id.clone()),
+        referrer: at_most(Field::Referrer, wire.referrer.take(), limits.url)?
             .unwrap_or_else(|| shared.referrer.clone()),
         data: data(wire.data, limits)?,
-        timestamp: moment(Field::Timestamp, wire.timestamp)?,
+        timestamp: moment(Field::Timestamp, wire.timestamp.take())?,
     })
 }
 
@@ -176,13 +177,17 @@ fn deeper_than(limit: usize, json: &str) -> bool {
 fn is_absolute(url: &str) -> bool {
     let in_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let bytes = url.as_bytes();
+    let no_host = |first: &u8| matches!(first, b'/' | b'?' | b'#' | b':' | b' ');
+    // Nearly every URL: looking at its scheme byte by byte took 155 of a snippet's 4,560 instructions.
+    if let Some([first, ..]) = bytes.strip_prefix(b"https://") {
+        return !no_host(first);
+    }
     // Not `split_once("://")`: preparing its search cost 270 of a snippet's 9,100 instructions.
     let length = bytes.iter().take_while(|byte| in_scheme(byte)).count();
     let (scheme, rest) = bytes.split_at(length);
     let Some([first, ..]) = rest.strip_prefix(b"://") else { return false };
     let web = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
-    scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && !(web && matches!(first, b'/' | b'?' | b'#' | b':' | b' '))
+    scheme.first().is_some_and(u8::is_ascii_alphabetic) && !(web && no_host(first))
 }
 
 /// What a piece of valid JSON text is.

@@ -47,6 +47,7 @@ mod careful;
 mod check;
 mod error;
 pub mod inflate;
+mod scan;
 #[cfg(test)]
 mod tests;
 pub mod timestamp;
@@ -135,8 +136,8 @@ pub fn decode<'a>(body: &'a [u8], limits: &PayloadLimits) -> Result<Decoded<'a>,
 
 /// Decodes a body in which everything is as it should be.
 fn strict<'a>(body: &'a str, limits: &PayloadLimits) -> Option<Decoded<'a>> {
-    match serde_json::from_str(body).ok()? {
-        Payload::Snippet(mut snippet) if body.len() <= limits.event => {
+    match Payload::read(body, limits)? {
+        Payload::Snippet(mut snippet) => {
             let project_key = std::mem::take(&mut snippet.project_key);
             let (event, sent_at) = check::snippet(snippet, limits).ok()?;
             Some(Decoded {
@@ -148,14 +149,11 @@ fn strict<'a>(body: &'a str, limits: &PayloadLimits) -> Option<Decoded<'a>> {
                 rejected: Vec::new(),
             })
         }
-        Payload::Batch(batch)
-            if (1..=limits.events).contains(&batch.events.len())
-                && batch.events_are_within(limits.event, body) =>
-        {
+        Payload::Batch(mut batch) => {
             let shared = check::shared(batch.shared, limits).ok()?;
             shared.check_repeated(batch.events.len(), limits).ok()?;
             let mut events = Vec::with_capacity(batch.events.len());
-            for event in batch.events {
+            for event in &mut batch.events {
                 events.push(check::batched(event, &shared, limits).ok()?);
             }
             Some(Decoded {
@@ -167,6 +165,5 @@ fn strict<'a>(body: &'a str, limits: &PayloadLimits) -> Option<Decoded<'a>> {
                 rejected: Vec::new(),
             })
         }
-        _ => None,
     }
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod limits;
 mod refusals;
+mod scan;
 
 use std::fmt::Write as _;
 
