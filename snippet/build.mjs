@@ -38,7 +38,7 @@ async function script() {
       unsafe_methods: true,
     },
     // The queue's, which nobody else calls.
-    mangle: { properties: { regex: /^(leave|clear)$/ } },
+    mangle: { properties: { regex: /^leave$/ } },
     format: { comments: false },
   });
   return code;

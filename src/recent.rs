@@ -97,7 +97,7 @@ pub struct Reservation {
 }
 
 impl RecentEvents {
-    /// A window of at most `capacity` ids, each of about 80 bytes.
+    /// A window of at most `capacity` ids, each of about 90 bytes.
     pub fn new(capacity: usize) -> Self {
         let generation = (capacity / SHARDS / 2).max(1);
         let shards = std::array::from_fn(|_| Mutex::default());

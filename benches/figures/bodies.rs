@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bodies_are_what_the_issue_asks_for() {
+    fn the_bodies_have_the_sizes_that_the_readme_says() {
         let batch = batch();
         for (body, events, bytes) in [(EVENT, 1, 330..400), (&batch, 100, 16_000..18_500)] {
             assert!(bytes.contains(&body.len()), "{} bytes", body.len());

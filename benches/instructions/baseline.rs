@@ -8,7 +8,7 @@ use crate::callgrind::Count;
 /// Percent by which a figure may grow, or shrink, before the baseline has to follow.
 const TOLERATED: u64 = 5;
 
-/// What a stage may cost, whatever it did before.
+/// What a stage may cost at most, once the baseline keeps to it; until then it is told.
 struct Budget {
     stage: &'static str,
     instructions_per_event: u64,
@@ -23,8 +23,9 @@ const BUDGETS: [Budget; 4] = [
 ];
 
 /// The counts as they are committed.
-pub(super) fn table(counts: &[Count]) -> String {
-    let mut table = format!(
+pub(super) fn table(counts: &[Count], processor: &str) -> String {
+    let mut table = format!("counted on: {processor}\n");
+    table += &format!(
         "{:<32}{:>8}{:>14}{:>12}{:>13}{:>11}\n",
         "stage", "events", "instructions", "mean", "allocations", "per event"
     );
@@ -40,10 +41,15 @@ pub(super) fn table(counts: &[Count]) -> String {
     table
 }
 
+/// The processor that a [`table`] was counted on: another one may run other instructions for the same work.
+pub(super) fn processor(table: &str) -> &str {
+    table.lines().next().and_then(|line| line.strip_prefix("counted on: ")).unwrap_or_default()
+}
+
 /// Reads a [`table`].
 pub(super) fn parse(table: &str) -> Result<Vec<Count>, Box<dyn Error>> {
     let mut counts = Vec::new();
-    for line in table.lines().skip(1) {
+    for line in table.lines().skip(2) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let Some((stage, [events, instructions, mean, allocations, _])) = words.split_last_chunk() else {
             return Err(format!("no stage and five figures: {line}").into());
@@ -139,7 +145,9 @@ mod tests {
     #[test]
     fn a_table_reads_back() {
         let counts = [count("decode a page", 7_534), count("read a segment", 0)];
-        assert_eq!(parse(&table(&counts)).unwrap(), counts);
+        let table = table(&counts, "Some Processor 7");
+        assert_eq!(parse(&table).unwrap(), counts);
+        assert_eq!(processor(&table), "Some Processor 7");
     }
 
     #[test]

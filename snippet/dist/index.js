@@ -258,7 +258,7 @@ var start = (options, earlier) => {
   const { projectKey, storage, beforeSend } = options;
   listenIn(options.debug);
   let silenced = excluded(options) || guarded(() => localStorage[OPTED_OUT])();
-  let consent = (options.consent || "granted") === "granted" || void 0;
+  let consent = (options.consent ?? "granted") === "granted" || void 0;
   let visitor;
   let userId;
   let common = {};

@@ -22,7 +22,7 @@ export const start = (options: Options, earlier?: (call: Call) => void): Call =>
   listenIn(options.debug);
   let silenced = excluded(options) || guarded(() => localStorage[OPTED_OUT])();
   /** Undefined while nobody has been asked. */
-  let consent: boolean | undefined = (options.consent || 'granted') === 'granted' || undefined;
+  let consent: boolean | undefined = (options.consent ?? 'granted') === 'granted' || undefined;
   let visitor: string | undefined;
   let userId: string | undefined;
   let common: Properties = {};

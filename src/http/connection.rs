@@ -96,9 +96,9 @@ fn service<A: Apis>(
         let started = Instant::now();
         let origin = request.headers().get(ORIGIN).cloned();
         let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
+        let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
         async move {
             let open_to_all = routes.is_open_to_all(&request);
-            let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
             let answer = AssertUnwindSafe(routes.answer(request, peer)).catch_unwind().await;
             let mut answer = answer.unwrap_or_else(answer_panic);
             if !open_to_all {

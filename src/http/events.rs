@@ -119,7 +119,8 @@ impl Intake {
         let decoded = match payload::decode(&body, &self.limits) {
             Ok(decoded) => decoded,
             Err(error) => {
-                self.keep_refusal(&error, &body, headers, received_at).await;
+                // The answer is the refusal whatever becomes of this.
+                pace.within(DURABLE_WITHIN, self.keep_refusal(&error, &body, headers, received_at)).await;
                 return Err(error.into());
             }
         };
@@ -239,7 +240,6 @@ impl Intake {
     }
 
     /// Keeps a body that was refused as a whole, where its project can be told and would have admitted the request.
-    /// The answer is the refusal whatever becomes of this.
     async fn keep_refusal(
         &self,
         error: &PayloadError,

@@ -99,15 +99,15 @@ impl Pace {
     pub(super) async fn within<F: Future>(&self, time: Duration, work: F) -> Option<F::Output> {
         let end = self.moment_in(time);
         self.patience.store(end, Ordering::Relaxed);
+        // Also when the work panics, or its client has gone.
+        let _patient = Patient(self);
         let mut work = pin!(work);
-        let done = poll_fn(|cx| match work.as_mut().poll(cx) {
+        poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if self.moment_in(Duration::ZERO) >= end => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
-        .await;
-        self.patience.store(NONE, Ordering::Relaxed);
-        done
+        .await
     }
 
     fn due_in(&self, time: Duration) {
@@ -129,22 +129,35 @@ impl Pace {
     }
 }
 
+/// A request that waits; when it is dropped, nobody does any more.
+struct Patient<'a>(&'a Pace);
+
+impl Drop for Patient<'_> {
+    fn drop(&mut self) {
+        self.0.patience.store(NONE, Ordering::Relaxed);
+    }
+}
+
 /// Resolves when the client has missed its deadline. To be polled after whatever serves the connection.
 pub(super) async fn overdue(pace: &Pace) {
     let look_again = || Instant::now() + pace.idle_timeout;
     let mut alarm = Box::pin(sleep_until(pace.alarm().unwrap_or_else(look_again)));
     poll_fn(|cx| {
         loop {
-            if let Some(sooner) = pace.alarm().filter(|next| *next < alarm.deadline()) {
-                alarm.as_mut().reset(sooner);
+            let next = pace.alarm().unwrap_or_else(look_again);
+            if next < alarm.deadline() {
+                alarm.as_mut().reset(next);
             }
             ready!(alarm.as_mut().poll(cx));
             if pace.is_overdue() {
                 return Poll::Ready(());
             }
-            // A request that is served has just been polled: one whose patience has ended has seen it.
-            let later = pace.alarm().filter(|next| *next > Instant::now());
-            alarm.as_mut().reset(later.unwrap_or_else(look_again));
+            if next <= Instant::now() {
+                // A request's patience has ended since it was polled: it is to look again.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            alarm.as_mut().reset(next);
         }
     })
     .await;
@@ -204,5 +217,58 @@ impl AsyncWrite for PacedSocket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures_util::FutureExt as _;
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    /// A connection's task, with what it serves in place of hyper; gives how long it took.
+    async fn serve<T>(pace: &Pace, request: impl Future<Output = T>) -> (Option<T>, Duration) {
+        let begun = Instant::now();
+        let served = tokio::select! {
+            biased;
+            answer = request => Some(answer),
+            () = overdue(pace) => None,
+        };
+        (served, begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_no_longer_than_it_is_told_to() {
+        let pace = Pace::new(HEAD, IDLE);
+        pace.serving(true);
+        for seconds in [30, 5, 120] {
+            let time = Duration::from_secs(seconds);
+            let (answer, took) = serve(&pace, pace.within(time, pending::<()>())).await;
+            assert_eq!(answer, Some(None), "{seconds}");
+            assert!(took >= time && took < time + Duration::from_millis(5), "{took:?} for {seconds} s");
+        }
+        let (answer, _) = serve(&pace, pace.within(HEAD, async { 7 })).await;
+        assert_eq!(answer, Some(Some(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_panics_or_is_dropped_leaves_the_client_its_deadline() {
+        let pace = Pace::new(HEAD, IDLE);
+        pace.serving(true);
+        let panicking = pace.within(HEAD, async { panic!("a defect") });
+        assert!(std::panic::AssertUnwindSafe(panicking).catch_unwind().await.is_err());
+        assert!(timeout(Duration::from_secs(1), pace.within(HEAD, pending::<()>())).await.is_err());
+        assert_eq!(pace.alarm(), None);
+        pace.answered();
+        advance(Duration::from_secs(30)).await;
+        let (answer, took) = serve(&pace, pending::<()>()).await;
+        assert_eq!(answer, None);
+        assert!(took >= Duration::from_secs(45) && took < Duration::from_millis(45_005), "{took:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! A cursor over JSON text, for the strict pass alone: it says whether the text is what was asked for, never why not.
 //!
 //! It takes exactly the JSON that `serde_json` takes (RFC 8259), but for values nested deeper than [`DEEPEST`], and
-//! looks at every byte once. Nothing recurses, and nothing is allocated but strings with escapes. Every method starts
+//! looks at every byte once, but for strings with escapes. Nothing recurses, and nothing is allocated but strings with escapes. Every method starts
 //! at the cursor and leaves it behind what it read; after a `None` it is anywhere, and of no more use.
 //!
 //! Below the cursor are functions from a text to what is left of it behind a string, a number or any value: what they
