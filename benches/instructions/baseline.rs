@@ -24,9 +24,8 @@ const BUDGETS: [Budget; 4] = [
 
 /// The counts as they are committed.
 pub(super) fn table(counts: &[Count], processor: &str) -> String {
-    let mut table = format!("counted on: {processor}\n");
-    table += &format!(
-        "{:<32}{:>8}{:>14}{:>12}{:>13}{:>11}\n",
+    let mut table = format!(
+        "counted on: {processor}\n{:<32}{:>8}{:>14}{:>12}{:>13}{:>11}\n",
         "stage", "events", "instructions", "mean", "allocations", "per event"
     );
     for count in counts {
