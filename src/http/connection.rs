@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::Request;
-use http::header::{CONNECTION, HeaderValue, ORIGIN};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderValue, ORIGIN};
 use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -98,10 +98,9 @@ fn service<A: Apis>(
         let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
         async move {
-            let open_to_all = routes.is_open_to_all(&request);
             let answer = AssertUnwindSafe(routes.answer(request, peer)).catch_unwind().await;
             let mut answer = answer.unwrap_or_else(answer_panic);
-            if !open_to_all {
+            if !answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
                 cors::allow(answer.headers_mut(), origin);
             }
             if pace.is_body_unread() {

@@ -63,14 +63,6 @@ impl<A: Apis> Routes<A> {
         Self { apis, table }
     }
 
-    /// Whether the answer says by itself which pages may read it.
-    pub(super) fn is_open_to_all<B>(&self, request: &Request<B>) -> bool {
-        let (method, path) = (request.method(), request.uri().path());
-        self.table.iter().any(|(known, by, endpoint)| {
-            matches!(endpoint, Endpoint::Script(_)) && known == path && by == method
-        })
-    }
-
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<RequestBody>, peer: SocketAddr) -> Answer {
         if request.method() == Method::OPTIONS {
