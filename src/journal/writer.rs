@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::Backlog;
 use super::directory::{Directory, SegmentFile};
-use super::gather::{Gather, Gathered, Waiter, Wake};
+use super::gather::{self, Gather, Gathered, Waiter, Wake};
 use super::health::DiskHealth;
 use super::record::{RecordHead, SegmentHead, stamp};
 use super::segment::{Ending, Segment, SegmentState, file_name};
@@ -139,10 +139,7 @@ impl Writer {
                 }
                 Err(error) => Err(self.fail(&error)),
             };
-            for waiter in run {
-                // Whoever has gone away needs no answer.
-                let _ = waiter.answer.send(answer);
-            }
+            gather::answer(run, answer);
             start = end;
         }
     }

@@ -69,6 +69,41 @@ fn requests_that_wait_together_share_one_sync() {
 }
 
 #[test]
+fn the_requests_of_one_turn_of_a_runtime_share_one_sync() {
+    let directory = MemoryDirectory::default();
+    let journal = open(&directory, &settings());
+    append(&journal, "opens the segment").unwrap();
+    let before = count(&directory, Step::Sync);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let requests = (0..50).map(|number| {
+            let journal = journal.clone();
+            tokio::spawn(async move { journal.append(&entry(&number.to_string())).await })
+        });
+        for request in requests.collect::<Vec<_>>() {
+            assert_eq!(request.await.unwrap(), Ok(()));
+        }
+    });
+    assert_eq!(count(&directory, Step::Sync) - before, 1);
+}
+
+#[test]
+fn a_runtime_that_ends_before_its_turn_does_hands_over_what_it_took() {
+    let directory = MemoryDirectory::default();
+    let journal = open(&directory, &settings());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    {
+        let _entered = runtime.enter();
+        drop(journal.append(&entry("taken")));
+    }
+    // Nothing has run it.
+    drop(runtime);
+    directory.until(|taken| taken.iter().filter(|step| **step == Step::Sync).count() == 2);
+    let nothing_more = directory.crash(|_| 0);
+    assert_eq!(contents(&recovered(&nothing_more)), [["taken"]]);
+}
+
+#[test]
 fn nobody_hears_of_success_before_the_sync() {
     let directory = MemoryDirectory::default();
     let journal = open(&directory, &settings());
