@@ -11,6 +11,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::paths::PathArgs;
+use super::rates::RateArgs;
 use super::values::{parse_database, parse_duration, parse_size};
 use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
@@ -99,6 +100,8 @@ pub struct ServeArgs {
     pub(super) network: NetworkArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) rates: RateArgs,
     #[command(flatten)]
     pub(super) projects: ProjectArgs,
     #[command(flatten)]
