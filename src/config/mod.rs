@@ -221,6 +221,7 @@ impl JournalArgs {
             segment_age: self.segment_age,
             max_bytes: self.journal_max as u64,
             max_waiting_bytes: self.journal_waiting,
+            ..JournalSettings::default()
         }
     }
 }

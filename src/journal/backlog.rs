@@ -219,7 +219,7 @@ impl Backlog {
     /// It reads a reader fresh from [`read`](Self::read) to its end; to send the segment, read it anew.
     pub fn settle(&self, segment: &mut Segment, reader: &mut SegmentReader) -> io::Result<()> {
         let mut damaged = false;
-        let end = loop {
+        let (end, zeros) = loop {
             match reader.next_item()? {
                 Item::Record(..) => {}
                 Item::Damage { bytes, records } => {
@@ -228,11 +228,13 @@ impl Backlog {
                     figures().journal_records_dropped.increment(records);
                     damaged = true;
                 }
-                Item::End { bytes } => break reader.position() - bytes,
+                Item::End { bytes, zeros } => break (reader.position() - zeros - bytes, zeros),
             }
         };
-        if end < segment.bytes {
-            let bytes = segment.bytes - end;
+        // In other segments no room is left: there zeros are what has become of records.
+        let has_room = reader.is_sealed() || segment.ending == Ending::Open;
+        let bytes = segment.bytes - end - if has_room { zeros } else { 0 };
+        if bytes > 0 {
             if segment.ending == Ending::Open {
                 tracing::warn!(segment = segment.number, bytes, "cut a torn tail off a segment");
             } else {

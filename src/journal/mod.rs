@@ -31,7 +31,7 @@
 //! ```
 //!
 //! A record with tag 0 and no rows seals the segment: its sequence number is how many records there are, and nothing
-//! follows it.
+//! follows it. Until then zeros may stand behind the records, as room for more.
 //!
 //! # Invariants
 //!
@@ -60,13 +60,13 @@ mod health;
 mod look;
 mod reader;
 mod record;
+mod recover;
 mod segment;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,13 +84,10 @@ use self::health::DiskHealth;
 pub use self::look::{FoundFile, FoundState, Look, look_into, look_through};
 pub use self::reader::{Item, SegmentReader};
 pub use self::record::{Entry, RecordHead, SegmentHead, TableHead};
+use self::recover::recover;
 pub use self::segment::{Ending, Segment, SegmentState};
-use self::segment::{file_name, parse_file_name};
 use self::writer::Writer;
 use crate::clock::Clock;
-use crate::event::Timestamp;
-use crate::failpoint;
-use crate::metrics::figures;
 use crate::retry::Retry;
 
 /// When segments are sealed, and how much there may be.
@@ -102,6 +99,9 @@ pub struct JournalSettings {
     pub segment_rows: u64,
     /// A segment is sealed when it is this old, unless another one waits for ClickHouse.
     pub segment_age: Duration,
+    /// Bytes of zeros that are written behind the records, at most, before these come; 0 for none. What overwrites
+    /// them changes neither blocks nor length, so that its sync writes no metadata.
+    pub room_bytes: u64,
     /// Bytes on disk at which requests are refused.
     pub max_bytes: u64,
     /// Bytes that may wait in memory for the next group commit.
@@ -114,6 +114,7 @@ impl Default for JournalSettings {
             segment_bytes: 64 * 1024 * 1024,
             segment_rows: 500_000,
             segment_age: Duration::from_secs(1),
+            room_bytes: 256 * 1024,
             max_bytes: 10 * 1024 * 1024 * 1024,
             max_waiting_bytes: 32 * 1024 * 1024,
         }
@@ -279,120 +280,4 @@ impl Future for Appending {
             }
         }
     }
-}
-
-/// Puts every segment that is left into the backlog; gives the first number that is free.
-fn recover(directory: &dyn Directory, backlog: &Backlog, now: Timestamp) -> io::Result<u64> {
-    let files: BTreeMap<String, u64> = directory.list()?.into_iter().collect();
-    // A damaged segment set aside keeps its number.
-    let number = |name: &String| name.split('.').next().and_then(|number| number.parse::<u64>().ok());
-    let last_number = files.keys().filter_map(number).max().unwrap_or(0);
-    for (name, bytes) in &files {
-        let Some((number, state)) = parse_file_name(name) else {
-            tracing::warn!(file = name, "left a file alone that is no segment to be sent");
-            continue;
-        };
-        if state == SegmentState::Whole && files.contains_key(&file_name(number, SegmentState::Parted)) {
-            // Some filesystems show both names after a power cut during the rename; it is one file.
-            directory.remove(name)?;
-            continue;
-        }
-        let segment = Segment {
-            number,
-            state,
-            bytes: *bytes,
-            oldest: now,
-            unsettled: true,
-            ending: if number == last_number { Ending::Open } else { Ending::Seal },
-            confirmed: false,
-            damage_told: false,
-        };
-        recover_segment(directory, backlog, segment)?;
-    }
-    let next_number = last_number.checked_add(1).ok_or_else(|| io::Error::other("no number is left"))?;
-    failpoint::reach("recovered");
-    directory.sync()?;
-    if !backlog.is_empty() {
-        tracing::info!(segments = backlog.len(), bytes = backlog.bytes(), "found segments to load");
-    }
-    Ok(next_number)
-}
-
-fn recover_segment(directory: &dyn Directory, backlog: &Backlog, mut segment: Segment) -> io::Result<()> {
-    let name = segment.file_name();
-    match first_look(backlog, &segment) {
-        Ok(Found::Records { made_at }) => segment.oldest = made_at,
-        Ok(Found::NoHead) if segment.bytes > SegmentHead::bytes() => return backlog.set_aside(&segment),
-        // Torn while it was made: records come only after a durable head. But another one was begun since.
-        Ok(Found::NoHead | Found::Nothing) => {
-            if segment.ending == Ending::Seal {
-                tracing::error!(segment = segment.number, "a segment has lost all its records");
-                figures().journal_records_dropped.increment(1);
-            }
-            return directory.remove(&name);
-        }
-        Ok(Found::NoRecord { torn: false, .. }) => return backlog.set_aside(&segment),
-        Ok(Found::NoRecord { torn: true, bytes }) => {
-            tracing::warn!(segment = segment.number, bytes, "removed a segment whose first write was torn");
-            figures().journal_bytes_dropped.increment(bytes);
-            return directory.remove(&name);
-        }
-        // It is the loader's to try again, and to park: one bad sector must not keep the collector from starting.
-        Err(error) => tracing::error!(%error, segment = segment.number, "cannot read a segment"),
-    }
-    backlog.count_bytes(segment.bytes);
-    // At once, before another one is begun: at the next start it is not the last one, of which a torn tail and no
-    // seal are to be expected.
-    if segment.ending == Ending::Open
-        && let Err(error) = settle(backlog, &mut segment)
-    {
-        tracing::error!(%error, segment = segment.number, "cannot settle the last segment yet");
-    }
-    backlog.push(segment);
-    Ok(())
-}
-
-fn settle(backlog: &Backlog, segment: &mut Segment) -> io::Result<()> {
-    match backlog.read(segment)? {
-        Some(mut reader) => backlog.settle(segment, &mut reader),
-        None => Ok(()),
-    }
-}
-
-/// What the beginning of a segment's file tells.
-enum Found {
-    NoHead,
-    /// A head alone.
-    Nothing,
-    /// Nothing behind the head is an intact record. Torn is what a write that a crash cut short may leave, and nobody
-    /// was promised: a record's beginning, or zeros.
-    NoRecord {
-        torn: bool,
-        bytes: u64,
-    },
-    Records {
-        made_at: Timestamp,
-    },
-}
-
-fn first_look(backlog: &Backlog, segment: &Segment) -> io::Result<Found> {
-    let Some(mut reader) = backlog.read(segment)? else { return Ok(Found::NoHead) };
-    let start = reader.position();
-    Ok(match reader.next_item()? {
-        Item::End { bytes: 0 } => Found::Nothing,
-        Item::End { bytes } => {
-            Found::NoRecord { torn: segment.ending == Ending::Open && is_torn(&reader, start, bytes)?, bytes }
-        }
-        Item::Record(..) | Item::Damage { .. } => Found::Records { made_at: reader.head().created_at },
-    })
-}
-
-/// Whether these bytes look like the beginning of a write that was cut short.
-fn is_torn(reader: &SegmentReader, start: u64, bytes: u64) -> io::Result<bool> {
-    let mut first = [0; RecordHead::LENGTH];
-    let read = reader.file().read_at(&mut first, start)?;
-    Ok(match RecordHead::decode(&first[..read]) {
-        Some(head) => bytes < head.span() as u64,
-        None => bytes < RecordHead::LENGTH as u64 || first.iter().all(|byte| *byte == 0),
-    })
 }

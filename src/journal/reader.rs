@@ -22,6 +22,8 @@ pub struct SegmentReader {
     at: usize,
     offset: u64,
     next_sequence: u64,
+    /// Where the last bytes end that are neither a record nor zeros.
+    waste_end: u64,
     /// The head is lost, and with it the id: the first sound record decides whose records are read.
     unnamed: bool,
     sealed: bool,
@@ -39,11 +41,12 @@ pub enum Item<'a> {
         /// How many records are missing, by the sequence numbers of their neighbours.
         records: u64,
     },
-    /// Nothing intact follows. `bytes` are left: none in a segment that was sealed in peace, some where a write was
-    /// torn or the tail is damaged.
+    /// Nothing intact follows. Nothing at all is left in a segment that was sealed in peace.
     End {
-        /// How many bytes.
+        /// How many bytes up to the last that is not zero: a write was torn, or the tail is damaged.
         bytes: u64,
+        /// How many zeros follow them: room that was made for records.
+        zeros: u64,
     },
 }
 
@@ -70,6 +73,7 @@ impl SegmentReader {
             at: 0,
             offset,
             next_sequence: 0,
+            waste_end: 0,
             unnamed: false,
             sealed: false,
         }))
@@ -87,6 +91,7 @@ impl SegmentReader {
             at: 0,
             offset: 0,
             next_sequence: 0,
+            waste_end: 0,
             unnamed: true,
             sealed: false,
         }
@@ -117,8 +122,8 @@ impl SegmentReader {
         let mut start = self.position();
         loop {
             let Some(head) = self.seek_head()? else {
-                let bytes = self.position() - start;
-                return Ok(Item::End { bytes });
+                let bytes = self.waste_end.saturating_sub(start);
+                return Ok(Item::End { bytes, zeros: self.position() - start - bytes });
             };
             let here = self.position();
             let length = head.length as usize;
@@ -147,6 +152,7 @@ impl SegmentReader {
             }
             // The head is sound but its rows are not: they are stepped over unread, whoever wrote them.
             self.at += head.span().min(available);
+            self.waste_end = self.position();
         }
     }
 
@@ -156,6 +162,9 @@ impl SegmentReader {
             self.fill(RecordHead::LENGTH)?;
             let rest = &self.window[self.at..];
             if rest.len() < RecordHead::LENGTH {
+                if let Some(last) = rest.iter().rposition(|byte| *byte != 0) {
+                    self.waste_end = self.position() + last as u64 + 1;
+                }
                 self.at = self.window.len();
                 return Ok(None);
             }
@@ -163,7 +172,13 @@ impl SegmentReader {
                 Some(head) if self.is_next(&head) => {
                     return Ok(Some(head));
                 }
-                _ => self.at += ALIGNMENT,
+                _ => {
+                    let waste = rest[..ALIGNMENT].iter().any(|byte| *byte != 0);
+                    self.at += ALIGNMENT;
+                    if waste {
+                        self.waste_end = self.position();
+                    }
+                }
             }
         }
     }

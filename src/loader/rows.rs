@@ -65,9 +65,9 @@ impl TableRows {
                         tell_damage(head.number, bytes, records);
                     }
                 }
-                Item::End { bytes } => {
-                    // The file may also have become shorter.
-                    let missing = bytes + length.saturating_sub(reader.position());
+                Item::End { bytes, zeros } => {
+                    // The file may also have become shorter. In what is loaded, no room is left.
+                    let missing = bytes + zeros + length.saturating_sub(reader.position());
                     damaged |= missing > 0;
                     if tell && missing > 0 {
                         // How many records they were, nobody knows.

@@ -38,8 +38,8 @@ pub(super) fn show(path: &Path, out: &mut impl Write) -> anyhow::Result<()> {
             Item::Damage { bytes, records } => tell(format!(
                 "{bytes} bytes from byte {position} on are damaged, {records} records among them"
             )),
-            Item::End { bytes: 0 } => break,
-            Item::End { bytes } => {
+            Item::End { bytes: 0, .. } => break,
+            Item::End { bytes, .. } => {
                 tell(format!("the last {bytes} bytes, from byte {position} on, are no whole record"));
                 break;
             }

@@ -41,7 +41,7 @@ fn what_was_appended_comes_out_with_all_that_describes_it() {
         assert_eq!((head.sequence, head.tag, head.rows), (sequence, table.tag(), rows));
         assert_eq!((head.received_at, bytes), (JANUARY, text.as_bytes()));
     }
-    assert_eq!(reader.next_item().unwrap(), Item::End { bytes: 0 });
+    assert_eq!(reader.next_item().unwrap(), Item::End { bytes: 0, zeros: 0 });
     directory.check();
 }
 
@@ -279,4 +279,39 @@ fn a_journal_that_is_dropped_seals_what_is_open() {
     drop(journal);
     let segment = wait(backlog.take());
     assert_eq!(texts(&backlog, &segment), ["1"]);
+}
+
+#[test]
+fn room_is_made_for_small_groups_and_gone_from_a_sealed_segment() {
+    let head = SegmentHead::bytes();
+    let roomy = JournalSettings { room_bytes: 4 * RECORD, ..settings() };
+    let directory = MemoryDirectory::default();
+    let journal = open(&directory, &roomy);
+    let mut lengths = Vec::new();
+    for number in 0..7 {
+        append(&journal, &number.to_string()).unwrap();
+        lengths.push((directory.content(&name(1)).len() as u64 - head) / RECORD);
+    }
+    assert_eq!(lengths, [5, 5, 5, 5, 9, 9, 9], "room for four, whenever none is left");
+    assert_eq!(journal.backlog().bytes(), head + 7 * RECORD, "room does not count");
+    journal.close();
+    let sealed = head + 7 * RECORD + RecordHead::LENGTH as u64;
+    assert_eq!(directory.content(&name(1)).len() as u64, sealed);
+    assert_eq!(directory.crash(|_| 0).content(&name(1)).len() as u64, sealed, "durably");
+    directory.check();
+}
+
+#[test]
+fn room_that_a_killed_process_left_is_no_damage() {
+    let directory = MemoryDirectory::default();
+    let roomy = JournalSettings { room_bytes: 4 * RECORD, ..settings() };
+    let journal = open(&directory, &roomy);
+    append(&journal, "kept").unwrap();
+    let backlog = recovered(&directory.crash(|_| 0));
+    let segment = take_waiting(&backlog).unwrap();
+    assert_eq!(segment.bytes, SegmentHead::bytes() + RECORD, "the room is cut off");
+    assert_eq!(backlog.bytes(), segment.bytes);
+    let mut reader = backlog.read(&segment).unwrap().unwrap();
+    assert!(matches!(reader.next_item().unwrap(), Item::Record(..)));
+    assert_eq!(reader.next_item().unwrap(), Item::End { bytes: 0, zeros: 0 });
 }

@@ -54,7 +54,7 @@ fn read_back(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
         found = texts(&backlog, &segment);
         // Cut once and for all: the same comes out the next time, and nothing is left to cut.
         let mut reader = backlog.read(&segment).unwrap().unwrap();
-        while !matches!(reader.next_item().unwrap(), Item::End { bytes: 0 }) {}
+        while !matches!(reader.next_item().unwrap(), Item::End { bytes: 0, zeros: 0 }) {}
     } else {
         assert_eq!(backlog.bytes(), 0);
     }
@@ -70,6 +70,45 @@ fn cut_anywhere_a_segment_keeps_every_record_before_the_cut() {
         assert_eq!(found, made.texts[..whole], "cut to {length}");
         assert_eq!(names.len(), usize::from(whole > 0), "cut to {length}");
     }
+}
+
+#[test]
+fn zeros_behind_the_last_record_are_room_unless_a_later_segment_was_begun() {
+    let made = small();
+    for zeros in [1, 7, 8, 47, 48, 49, 5_000] {
+        let mut bytes = made.bytes.clone();
+        bytes.resize(bytes.len() + zeros, 0);
+        assert_eq!(read_back(&bytes).0, made.texts, "{zeros} zeros");
+
+        // Nothing says that those of an earlier one are no records.
+        let directory = MemoryDirectory::default();
+        directory.put(&name(1), &bytes);
+        directory.put(&name(2), &make(OTHER_ID, &["later".to_owned()]).bytes);
+        let backlog = recovered(&directory);
+        let mut segment = take_waiting(&backlog).unwrap();
+        let mut reader = backlog.read(&segment).unwrap().unwrap();
+        backlog.settle(&mut segment, &mut reader).unwrap();
+        assert_eq!(segment.state, SegmentState::Parted, "{zeros} zeros");
+        assert_eq!(texts(&backlog, &segment), made.texts);
+    }
+}
+
+#[test]
+fn zeros_behind_the_seal_are_room() {
+    let made = small();
+    let mut bytes = made.bytes.clone();
+    bytes.extend(RecordHead::seal(ID, 5).encode());
+    let sealed = bytes.len() as u64;
+    bytes.resize(bytes.len() + 100, 0);
+    let directory = MemoryDirectory::default();
+    directory.put(&name(1), &bytes);
+    directory.put(&name(2), &make(OTHER_ID, &["later".to_owned()]).bytes);
+    let backlog = recovered(&directory);
+    let mut segment = take_waiting(&backlog).unwrap();
+    let mut reader = backlog.read(&segment).unwrap().unwrap();
+    backlog.settle(&mut segment, &mut reader).unwrap();
+    assert_eq!((segment.state, segment.bytes), (SegmentState::Whole, sealed));
+    assert_eq!(texts(&backlog, &segment), made.texts);
 }
 
 #[test]
@@ -265,7 +304,7 @@ fn a_read_that_failed_is_tried_again_without_loss() {
     loop {
         match reader.next_item() {
             Ok(Item::Record(_, rows)) => found.push(String::from_utf8(rows.to_vec()).unwrap()),
-            Ok(Item::End { bytes: 0 }) => break,
+            Ok(Item::End { bytes: 0, zeros: 0 }) => break,
             Ok(item) => panic!("{item:?}"),
             Err(_) => failures += 1,
         }

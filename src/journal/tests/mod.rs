@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use self::memory::{MemoryDirectory, Step};
 use super::*;
+use crate::event::Timestamp;
 use crate::row::Table;
 
 const JANUARY: Timestamp = Timestamp::from_millis(1_769_903_999_999);

@@ -72,9 +72,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Three or four records in a segment.
+/// Three or four records in a segment, and mostly room for more than that.
 fn tiny() -> JournalSettings {
-    JournalSettings { segment_bytes: SegmentHead::bytes() + 400, segment_rows: 4, ..settings() }
+    JournalSettings {
+        segment_bytes: SegmentHead::bytes() + 400,
+        segment_rows: 4,
+        room_bytes: 4 * 3 * RECORD,
+        ..settings()
+    }
 }
 
 #[derive(Default)]
