@@ -246,6 +246,10 @@ async fn a_change_is_seen_and_nothing_is_read_without_one() {
     assert_eq!(source.lookups().len(), 0);
 
     let held = projects.cached("pk_c").unwrap().unwrap();
+    assert!(
+        enabled(projects.cached("pk_a")) && enabled(projects.cached("pk_b")),
+        "this thread has them at hand"
+    );
     source.disable("pk_a");
     source.change(|rows| _ = rows.remove("pk_b"));
     settle().await;
