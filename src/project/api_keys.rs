@@ -226,3 +226,6 @@ impl ApiKeys {
         Ok(access)
     }
 }
+
+#[cfg(test)]
+mod tests;
