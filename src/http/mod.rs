@@ -6,6 +6,7 @@
 //! pace         how long a client may take over a head, and between two requests
 //! body         a request's body under a cap and a deadline
 //! events       `POST /api/events`; commit holds its records on their way to the disk
+//! limits       requests a minute: 429
 //! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
@@ -24,6 +25,7 @@ mod connection;
 mod cors;
 mod demo;
 mod events;
+mod limits;
 mod listener;
 mod operations;
 mod pace;
@@ -37,6 +39,7 @@ pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
 pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
 pub use events::{Intake, RejectedCap};
+pub use limits::{Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, Standing as LimitStanding};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;

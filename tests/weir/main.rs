@@ -15,6 +15,7 @@ mod disk;
 mod harness;
 mod journal;
 mod keys;
+mod limits;
 mod loading;
 mod matrix;
 mod operations;
