@@ -21,7 +21,7 @@ use crate::enrich::{UserAgentError, UserAgents};
 use crate::http::{DemoPage, Intake, Listener, Operations, RateLimits, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
 use crate::loader::Loader;
-use crate::project::Projects;
+use crate::project::{ApiKeys, Projects};
 use crate::readiness::{Health, Phase};
 use crate::recent::RecentEvents;
 
@@ -92,8 +92,8 @@ pub struct Serving {
     engine: Option<Engine>,
     /// Loader and gauges.
     tasks: Vec<JoinHandle<()>>,
-    /// Looks up project keys, and writes their snapshot when the listener has ended.
-    lookups: JoinHandle<()>,
+    /// Look up keys of projects and backends, and write their snapshots when the listener has ended.
+    lookups: [JoinHandle<()>; 2],
     listener: JoinHandle<io::Result<()>>,
     stop_listener: watch::Sender<bool>,
     stop_operations: watch::Sender<bool>,
@@ -167,14 +167,13 @@ impl Collector {
         let shown = health.clone();
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
 
-        let snapshot = settings.data_dir.join("projects.json");
-        let (projects, lookups) =
-            Projects::start(store.clone(), settings.projects.clone(), snapshot, &Handle::current());
+        let (projects, api_keys, lookups) = start_lookups(&store, &settings, &clock);
         let intake = Intake {
             limits: settings.payload.clone(),
             rate_limits: RateLimits::new(&settings.rate_limits, &clock),
             clock,
             projects,
+            api_keys,
             agents: UserAgents::new(USER_AGENTS)?,
             trusted_proxies: settings.trusted_proxies.clone(),
             address: settings.address,
@@ -241,8 +240,10 @@ impl Serving {
             let segments = journal.backlog().len();
             tracing::warn!(segments, "left segments in the journal for the next start");
         }
-        if timeout_at(deadline, self.lookups).await.is_err() {
-            tracing::warn!("the snapshot of project keys could not be written in time");
+        for lookup in self.lookups {
+            if timeout_at(deadline, lookup).await.is_err() {
+                tracing::warn!("a snapshot of keys could not be written in time");
+            }
         }
         for task in &self.tasks {
             task.abort();
@@ -265,6 +266,26 @@ async fn start_store(settings: StoreSettings) -> Result<(Store, Option<Engine>),
             Ok((Store::new(&engine.access()), Some(engine)))
         }
     }
+}
+
+/// The lookups of both kinds of keys, and the tasks behind them. They ask ClickHouse on the runtime that this runs on.
+fn start_lookups(
+    store: &Store,
+    settings: &CollectorSettings,
+    clock: &Clock,
+) -> (Projects, ApiKeys, [JoinHandle<()>; 2]) {
+    let runtime = Handle::current();
+    let snapshot = |name| settings.data_dir.join(name);
+    let (projects, of_projects) =
+        Projects::start(store.clone(), settings.projects.clone(), snapshot("projects.json"), &runtime);
+    let (api_keys, of_api_keys) = ApiKeys::start(
+        store.clone(),
+        settings.api_keys.clone(),
+        snapshot("api-keys.json"),
+        clock.clone(),
+        &runtime,
+    );
+    (projects, api_keys, [of_projects, of_api_keys])
 }
 
 fn demo_page(settings: &CollectorSettings, listen: SocketAddr) -> DemoPage {

@@ -4,6 +4,7 @@
 //! A setting that cannot be ends the process with exit code 64 and a sentence that names it.
 
 mod flags;
+mod keys;
 mod log;
 mod paths;
 mod rates;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
-use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
+use self::flags::{JournalArgs, LimitArgs};
 pub use self::log::{LogArgs, LogFormat};
 pub use self::paths::PathArgs;
 use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
@@ -26,7 +27,7 @@ use crate::event::PayloadLimits;
 use crate::http::{ListenerSettings, RateLimitSettings};
 use crate::journal::JournalSettings;
 use crate::loader::LoaderSettings;
-use crate::project::ProjectSettings;
+use crate::project::{ApiKeySettings, LookupSettings};
 
 /// A setting, or two that do not go together, cannot be.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -113,7 +114,8 @@ pub struct CollectorSettings {
     pub payload: PayloadLimits,
     pub trusted_proxies: TrustedProxies,
     pub address: AddressMode,
-    pub projects: ProjectSettings,
+    pub projects: LookupSettings,
+    pub api_keys: ApiKeySettings,
     pub journal: JournalSettings,
     pub loader: LoaderSettings,
     pub rate_limits: RateLimitSettings,
@@ -159,6 +161,7 @@ impl ServeArgs {
             trusted_proxies,
             address: network.client_address,
             projects: projects.settings(),
+            api_keys: self.api_keys.settings(projects.settings()),
             journal: journal.settings(),
             loader: LoaderSettings {
                 concurrency: usize::from(journal.load_concurrency),
@@ -200,18 +203,6 @@ impl LimitArgs {
             type_chars: self.max_type as usize,
             url: self.max_url,
             ..PayloadLimits::default()
-        }
-    }
-}
-
-impl ProjectArgs {
-    fn settings(&self) -> ProjectSettings {
-        ProjectSettings {
-            refresh: self.project_refresh,
-            unknown_expiry: self.unknown_key_expiry,
-            known_capacity: u64::from(self.known_keys),
-            unknown_capacity: u64::from(self.unknown_keys),
-            ..ProjectSettings::default()
         }
     }
 }

@@ -16,9 +16,9 @@ async fn migrating_twice_and_from_many_at_once_makes_the_tables_once() {
     server.store().migrate().await.expect("again");
     assert_eq!(
         server.sql("SELECT name FROM system.tables WHERE database = 'weir' ORDER BY name").await,
-        "events\nmigrations\nproject_keys\nrejected_events"
+        "api_keys\nevents\nmigrations\nproject_keys\nrejected_events"
     );
-    assert_eq!(server.sql("SELECT DISTINCT number FROM migrations ORDER BY number").await, "1\n2\n3");
+    assert_eq!(server.sql("SELECT DISTINCT number FROM migrations ORDER BY number").await, "1\n2\n3\n5");
     let uncommented = "SELECT table, name FROM system.columns WHERE database = 'weir' AND comment = ''";
     assert_eq!(server.sql(uncommented).await, "");
     assert_eq!(server.store().degraded_tables().await.expect("a look"), []);
@@ -44,6 +44,7 @@ async fn a_table_that_has_drifted_is_named_with_its_column_and_types() {
     server.sql("ALTER TABLE events DROP COLUMN referrer").await;
     server.sql("ALTER TABLE events ADD COLUMN extra String").await;
     server.sql("DROP TABLE rejected_events").await;
+    server.sql("ALTER TABLE api_keys DROP COLUMN revoked").await;
     let error = store.migrate().await.expect_err("it has drifted");
     assert!(matches!(error, MigrationError::Drift(_)), "{error}");
     let text = error.to_string();
@@ -51,10 +52,11 @@ async fn a_table_that_has_drifted_is_named_with_its_column_and_types() {
         "column timestamp of table events is DateTime64(6, 'UTC'), expected DateTime64(3, 'UTC')",
         "table events lacks column referrer String",
         "table rejected_events is missing",
+        "table api_keys lacks column revoked Bool",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
-    assert_eq!(store.check_tables().await.expect("a look").len(), 3);
+    assert_eq!(store.check_tables().await.expect("a look").len(), 4);
     server.stop().await;
 }
 
@@ -70,6 +72,7 @@ async fn a_newer_versions_number_is_no_error() {
 async fn a_table_that_is_not_synced_is_degraded() {
     let (server, store) = Server::with_tables().await;
     server.sql("ALTER TABLE events RESET SETTING fsync_after_insert").await;
+    server.sql("ALTER TABLE api_keys RESET SETTING fsync_part_directory").await;
     server.sql("ALTER TABLE rejected_events MODIFY SETTING non_replicated_deduplication_window = 0").await;
     let degraded = store.degraded_tables().await.expect("a look");
     let mut named: Vec<_> =
@@ -78,6 +81,7 @@ async fn a_table_that_is_not_synced_is_degraded() {
     assert_eq!(
         named,
         [
+            ("api_keys", vec!["fsync_part_directory"]),
             ("events", vec!["fsync_after_insert"]),
             ("rejected_events", vec!["non_replicated_deduplication_window"])
         ]
