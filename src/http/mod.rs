@@ -5,7 +5,8 @@
 //! connection   one client: hyper, CORS, caught panics; answers that reach clients which are still sending
 //! pace         how long a client may take over a head, and between two requests
 //! body         a request's body under a cap and a deadline
-//! events       `POST /api/events`; commit holds its records on their way to the disk
+//! events       `POST /api/events`
+//! keep         a request's events on their way to the disk; commit holds their records meanwhile
 //! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
@@ -24,6 +25,7 @@ mod connection;
 mod cors;
 mod demo;
 mod events;
+mod keep;
 mod listener;
 mod operations;
 mod pace;
