@@ -25,7 +25,7 @@ use crate::journal::{Entry, Journal};
 use crate::metrics::{count_rejected, figures};
 use crate::payload::inflate::ContentEncodings;
 use crate::payload::{self, Decoded, PayloadError};
-use crate::project::{Project, Projects};
+use crate::project::{ApiKeys, Project, Projects};
 use crate::recent::RecentEvents;
 use crate::row::{RejectedRow, Table};
 
@@ -36,6 +36,8 @@ pub struct Intake {
     pub(crate) limits: PayloadLimits,
     pub(crate) clock: Clock,
     pub(crate) projects: Projects,
+    #[expect(dead_code, reason = "for the endpoint of backends, which comes next")]
+    pub(crate) api_keys: ApiKeys,
     pub(crate) agents: UserAgents,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) address: AddressMode,
