@@ -36,7 +36,6 @@ pub struct Intake {
     pub(crate) limits: PayloadLimits,
     pub(crate) clock: Clock,
     pub(crate) projects: Projects,
-    #[expect(dead_code, reason = "for the endpoint of backends, which comes next")]
     pub(crate) api_keys: ApiKeys,
     pub(crate) agents: UserAgents,
     pub(crate) trusted_proxies: TrustedProxies,
@@ -139,6 +138,10 @@ impl Apis for Intake {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
+    }
+
+    async fn backend_events(&self, request: Request<RequestBody>) -> Answer {
+        self.answer_backend(request).await
     }
 }
 

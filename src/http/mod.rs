@@ -6,6 +6,7 @@
 //! pace         how long a client may take over a head, and between two requests
 //! body         a request's body under a cap and a deadline
 //! events       `POST /api/events`
+//! backend      `POST /api/v1/events`
 //! keep         a request's events on their way to the disk; commit holds their records meanwhile
 //! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
@@ -19,6 +20,7 @@
 
 mod accept;
 mod answer;
+mod backend;
 mod body;
 mod commit;
 mod connection;
@@ -42,4 +44,4 @@ pub use events::{Intake, RejectedCap};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;
-pub use routes::{Apis, PublicPaths};
+pub use routes::{Apis, BACKEND_EVENTS, PublicPaths};
