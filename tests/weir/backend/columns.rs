@@ -1,12 +1,13 @@
 //! Wire in, row out.
 
 use super::{new_key, object, post};
+use crate::contract::hex;
 use crate::harness::{Collector, Findings};
 
 const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36";
 const GOOGLE: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
 
-/// What follows an event's type, and its columns: user_id, url, host, path, referrer, data, metadata, in brackets.
+/// What follows an event's type, and its columns in brackets: user, url, host, path, referrer, data, metadata.
 fn texts() -> Vec<(&'static str, String, String)> {
     let long = "x".repeat(9_000);
     let data = |data: &str, columns: [&str; 5]| {
@@ -57,8 +58,7 @@ fn what_data_says_stands_in_the_columns_as_well() {
     for (name, _, expected) in &cases {
         let columns = "'[', user_id, '][', url, '][', host, '][', path, '][', referrer, '][', data, '][', metadata, ']'";
         let sql = format!("SELECT hex(concat({columns})) FROM weir.events WHERE type = '{name}'");
-        let expected: String = expected.bytes().map(|byte| format!("{byte:02X}")).collect();
-        findings.check(name, collector.sql(&sql), expected);
+        findings.check(name, collector.sql(&sql), hex(expected));
     }
     let same = "SELECT DISTINCT source, api_source, visitor_id, address FROM weir.events";
     findings.check("all", collector.sql(same), "api\tbackend\t\t");

@@ -143,7 +143,7 @@ fn transport_is_held_to_the_public_apis_rules_and_answers_with_a_detail() {
             &mut findings,
             bad,
             found,
-            "400 the Idempotency-Key header is not valid; expected one of 1 to 255",
+            "400 the Idempotency-Key header is empty, too long or not printable; expected 1 to 255",
         );
     }
     let slow = format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nX-API-Key: {key}\r\nContent-Length: 10\r\n\r\n{{");

@@ -49,7 +49,9 @@ fn a_request_sent_again_has_the_same_ids_and_is_stored_once_also_after_a_restart
     std::thread::scope(|scope| {
         let send = || assert_eq!(ids(&post(&collector, &key, &ORDER, &body)), first);
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(send)).collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
     // The other shape has the same events, so they have the same ids.
     let array = object(EVENTS).replace(r#"{"source":"backend","events":"#, "").replace("]}", "]");
