@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{CollectorSettings, StoreSettings, journal_folder};
 use crate::demo::{DEMO_KEY, Demo};
 use crate::enrich::{UserAgentError, UserAgents};
-use crate::http::{DemoPage, Intake, Listener, Operations, RejectedCap};
+use crate::http::{DemoPage, Intake, Listener, Operations, RateLimits, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
 use crate::loader::Loader;
 use crate::project::{ApiKeys, Projects};
@@ -180,6 +180,7 @@ impl Collector {
         );
         let intake = Intake {
             limits: settings.payload.clone(),
+            rate_limits: RateLimits::new(&settings.rate_limits, &clock),
             clock,
             projects,
             api_keys,

@@ -177,7 +177,19 @@ impl Intake {
     async fn take_backend(&self, request: Request<RequestBody>) -> Result<Answer, Rejection> {
         let (head, body) = request.into_parts();
         let access = self.find_access(&head.headers).await?;
-        self.store_backend(&access, &head.headers, body).await
+        let standing = match self.rate_limits.api_key(access.key_id, access.requests_per_minute) {
+            Ok(standing) => standing,
+            Err(limited) => {
+                body.skip(&head.headers).await;
+                return Err(limited.into());
+            }
+        };
+        let mut answer = match self.store_backend(&access, &head.headers, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into_detail(),
+        };
+        standing.write(answer.headers_mut());
+        Ok(answer)
     }
 
     /// What the request's API key stands for.
@@ -272,8 +284,8 @@ mod tests {
             let error = Idempotency::of(&headers(values), API_KEY_ID).err().expect("refused").to_string();
             assert!(error.contains("1 to 255 printable ASCII characters"), "{values:?}: {error}");
         }
-        let twice = Idempotency::of(&headers(&[b"a", b"a"]), API_KEY_ID);
-        assert!(matches!(twice, Err(IdempotencyKeyError::Repeated)));
+        let twice = headers(&[b"a", b"a"]);
+        assert!(matches!(Idempotency::of(&twice, API_KEY_ID), Err(IdempotencyKeyError::Repeated)));
     }
 
     #[test]

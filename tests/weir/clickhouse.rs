@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use weir::clickhouse::{ClickHouseSettings, Engine, EngineSettings, Store};
 
+use crate::harness::free_port;
+
 /// An engine of a test's own, in a directory that goes with it.
 struct Server {
     engine: Engine,
@@ -63,11 +65,6 @@ fn settings(data_dir: PathBuf) -> EngineSettings {
         library: None,
         executable: Some(env!("CARGO_BIN_EXE_weir").into()),
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn client(access: &ClickHouseSettings) -> clickhouse::Client {
