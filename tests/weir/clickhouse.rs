@@ -1,5 +1,6 @@
 //! Against the real engine, which `make engine` fetches: without it these tests fail.
 
+mod api_keys;
 mod engine;
 mod hostile;
 mod migrations;

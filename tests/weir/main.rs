@@ -15,6 +15,7 @@ mod demo;
 mod disk;
 mod harness;
 mod journal;
+mod keys;
 mod limits;
 mod loading;
 mod matrix;
