@@ -165,6 +165,44 @@ fn transport_is_held_to_the_public_apis_rules_and_answers_with_a_detail() {
     collector.await_events(5);
 }
 
+#[test]
+fn a_key_over_its_limit_is_told_when_to_come_again_and_no_other_is() {
+    let collector = Collector::start();
+    let (key, other) = (new_key(&collector, &["--requests-per-minute", "3"]), new_key(&collector, &[]));
+    let mut findings = Findings::default();
+    let array = r#"[{"source":"s","event_type":"t","data":{}}]"#;
+    let taken = r#"201 {"ingested":1}"#;
+    for left in (0..3).rev() {
+        let answer = post(&collector, &key, &[], array);
+        findings.check(left, gist(&answer), taken);
+        findings.check(left, answer.header("ratelimit-policy"), Some("\"api-key\";q=3;w=60"));
+        let standing = answer.header("ratelimit").unwrap_or_default();
+        findings.holds(standing, standing.starts_with(&format!("\"api-key\";r={left};t=")));
+    }
+    // Whatever is sent, and whatever else is wrong with it.
+    let page = ("Origin", "https://shop.example");
+    for (body, more) in
+        [(array, vec![]), ("{", vec![]), (array, vec![("Idempotency-Key", "")]), (array, vec![page])]
+    {
+        let answer = post(&collector, &key, &more, body);
+        let wait = answer.header("retry-after").unwrap_or_default();
+        findings.holds(
+            format!("Retry-After: {wait}"),
+            wait.parse().is_ok_and(|wait: u64| (1..=20).contains(&wait)),
+        );
+        let expected =
+            format!("429 over the limit of 3 requests a minute for one API key; come again in {wait} s");
+        findings.check(body, gist(&answer), expected);
+        findings.check(body, answer.header("ratelimit"), Some(&*format!("\"api-key\";r=0;t={wait}")));
+    }
+    findings.check("another key of the project", gist(&post(&collector, &other, &[], array)), taken);
+    let refused = post(&collector, &other, &[], "{");
+    let standing = refused.header("ratelimit").unwrap_or_default();
+    findings.holds(standing, refused.status == 400 && standing.starts_with("\"api-key\";r=998;t="));
+    findings.report();
+    collector.await_events(4);
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
