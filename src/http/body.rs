@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
+use http::header::{EXPECT, HeaderMap};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -92,9 +93,10 @@ impl RequestBody {
     }
 
     /// Throws away a small body that has come with its head, so that a request can be refused without looking at it and
-    /// its connection stays. Waits for nothing that is still on its way: the connection is then closed as ever.
-    pub(super) async fn skip(mut self) {
-        if self.incoming.size_hint().lower() > SCRAP {
+    /// its connection stays. Waits for nothing that is still on its way, and gives no leave to a client that by its
+    /// headers waits for it: the connection is then closed as ever.
+    pub(super) async fn skip(mut self, headers: &HeaderMap) {
+        if headers.contains_key(EXPECT) || self.incoming.size_hint().lower() > SCRAP {
             return;
         }
         for _ in 0..LOOKS {

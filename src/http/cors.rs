@@ -18,6 +18,10 @@ use super::answer::Answer;
 /// How long a browser may remember a preflight: a day; none remembers it for longer.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 
+/// The headers that the APIs read, for who asks about none.
+const KNOWN_HEADERS: HeaderValue =
+    HeaderValue::from_static("content-type, content-encoding, x-api-key, idempotency-key");
+
 /// The headers that a page may read, next to those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, ratelimit, ratelimit-policy");
 
@@ -26,9 +30,8 @@ pub(super) fn preflight(request: &HeaderMap) -> Answer {
     let mut answer = Answer::new(Full::default());
     let headers = answer.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST,OPTIONS"));
-    if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
-    }
+    let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(KNOWN_HEADERS));
     headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
     answer
 }

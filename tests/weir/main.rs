@@ -4,6 +4,7 @@
 
 mod architecture;
 mod away;
+mod backend;
 mod backpressure;
 mod clickhouse;
 mod confirm;
