@@ -23,6 +23,7 @@ mod stored;
 use std::fmt;
 
 pub use altered::ServerTime;
+pub(crate) use connection::{Connector, connector};
 pub use engine::{CHILD_COMMAND, Engine, EngineError, EngineSettings, run_child};
 pub use error::{Class, ClickHouseError};
 pub use insert::{Insert, RowSource};
