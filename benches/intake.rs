@@ -14,7 +14,7 @@ use weir::enrich::{AddressMode, TrustedProxies, UserAgents, Visitor, client_addr
 use weir::event::{PayloadLimits, Source, Timestamp};
 use weir::journal::{Appending, Directory, Entry, Item, Journal, JournalSettings};
 use weir::payload::{self, Decoded};
-use weir::project::{AllowedOrigins, Project, ProjectSettings, ProjectSource, Projects, SourceError};
+use weir::project::{AllowedOrigins, KeySource, LookupSettings, Project, Projects, SourceError};
 use weir::recent::{Claim, RecentEvents, Reservation};
 use weir::row::Table;
 
@@ -40,7 +40,7 @@ pub struct Intake {
 
 struct OneProject;
 
-impl ProjectSource for OneProject {
+impl KeySource<Project> for OneProject {
     async fn lookup(&self, keys: Vec<String>) -> Result<Vec<(String, Project)>, SourceError> {
         let project = || Project {
             id: Uuid::from_u128(1),
@@ -62,7 +62,7 @@ impl Intake {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let snapshot = folder().join("projects.json");
         let (projects, _) =
-            Projects::start(OneProject, ProjectSettings::default(), snapshot, runtime.handle());
+            Projects::start(OneProject, LookupSettings::default(), snapshot, runtime.handle());
         runtime.block_on(projects.find(PROJECT_KEY)).expect("the project");
         let intake = Self {
             limits: PayloadLimits::default(),

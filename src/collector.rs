@@ -21,7 +21,7 @@ use crate::enrich::{UserAgentError, UserAgents};
 use crate::http::{DemoPage, Intake, Listener, Operations, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
 use crate::loader::Loader;
-use crate::project::Projects;
+use crate::project::{ApiKeys, Projects};
 use crate::readiness::{Health, Phase};
 use crate::recent::RecentEvents;
 
@@ -92,8 +92,8 @@ pub struct Serving {
     engine: Option<Engine>,
     /// Loader and gauges.
     tasks: Vec<JoinHandle<()>>,
-    /// Looks up project keys, and writes their snapshot when the listener has ended.
-    lookups: JoinHandle<()>,
+    /// Look up keys of projects and backends, and write their snapshots when the listener has ended.
+    lookups: [JoinHandle<()>; 2],
     listener: JoinHandle<io::Result<()>>,
     stop_listener: watch::Sender<bool>,
     stop_operations: watch::Sender<bool>,
@@ -168,12 +168,21 @@ impl Collector {
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
 
         let snapshot = settings.data_dir.join("projects.json");
-        let (projects, lookups) =
+        let (projects, project_lookups) =
             Projects::start(store.clone(), settings.projects.clone(), snapshot, &Handle::current());
+        let snapshot = settings.data_dir.join("api-keys.json");
+        let (api_keys, api_key_lookups) = ApiKeys::start(
+            store.clone(),
+            settings.api_keys.clone(),
+            snapshot,
+            clock.clone(),
+            &Handle::current(),
+        );
         let intake = Intake {
             limits: settings.payload.clone(),
             clock,
             projects,
+            api_keys,
             agents: UserAgents::new(USER_AGENTS)?,
             trusted_proxies: settings.trusted_proxies.clone(),
             address: settings.address,
@@ -193,7 +202,7 @@ impl Collector {
             demo,
             engine,
             tasks: vec![load, gauges],
-            lookups,
+            lookups: [project_lookups, api_key_lookups],
             listener,
             stop_listener,
             stop_operations,
@@ -240,8 +249,10 @@ impl Serving {
             let segments = journal.backlog().len();
             tracing::warn!(segments, "left segments in the journal for the next start");
         }
-        if timeout_at(deadline, self.lookups).await.is_err() {
-            tracing::warn!("the snapshot of project keys could not be written in time");
+        for lookup in self.lookups {
+            if timeout_at(deadline, lookup).await.is_err() {
+                tracing::warn!("a snapshot of keys could not be written in time");
+            }
         }
         for task in &self.tasks {
             task.abort();

@@ -58,6 +58,8 @@ pub enum Source {
     Snippet,
     /// A server-side SDK: its connection says nothing about its users.
     Sdk,
+    /// A backend with an API key: nor does its connection, but its data may.
+    Api,
 }
 
 impl Source {
@@ -66,6 +68,7 @@ impl Source {
         match self {
             Self::Snippet => "snippet",
             Self::Sdk => "sdk",
+            Self::Api => "api",
         }
     }
 }
@@ -81,7 +84,7 @@ pub struct Event<'a> {
     pub visitor_id: Cow<'a, str>,
     /// The id that the product knows its user by.
     pub user_id: Cow<'a, str>,
-    /// Where it happened; a batch may give a path. Never empty.
+    /// Where it happened; a batch may give a path. Empty only for a backend's event whose data tells none.
     pub url: Cow<'a, str>,
     /// The page before.
     pub referrer: Cow<'a, str>,

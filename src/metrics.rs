@@ -52,10 +52,8 @@ pub struct Figures {
     events_rejected: Counter,
     pub rejections_unrecorded: Counter,
 
-    pub project_hits: Counter,
-    pub project_misses: Counter,
-    pub project_queries: Counter,
-    pub project_lookups_failed: Counter,
+    pub project_keys: LookupFigures,
+    pub api_keys: LookupFigures,
     pub agent_hits: Counter,
     pub agent_misses: Counter,
 
@@ -76,6 +74,15 @@ pub struct Figures {
     pub rows_loaded: Counter,
     pub rows_refused: Counter,
     pub engine_starts: Counter,
+}
+
+/// Looking up keys of one kind.
+#[allow(missing_docs, reason = "each figure is described by the text that `register` gives to Prometheus")]
+pub struct LookupFigures {
+    pub hits: Counter,
+    pub misses: Counter,
+    pub queries: Counter,
+    pub failed: Counter,
 }
 
 /// Answers by status.
@@ -133,6 +140,7 @@ impl Figures {
             "Rejected events of the public API, by the code of their refusal."
         );
         metrics::describe_counter!("weir_project_cache_total", "Project keys looked up, by outcome.");
+        metrics::describe_counter!("weir_api_key_cache_total", "API keys looked up, by outcome.");
         metrics::describe_counter!("weir_agent_cache_total", "User agents looked up, by outcome.");
         metrics::describe_counter!("weir_inserts_total", "INSERTs into ClickHouse, by outcome.");
         metrics::describe_counter!("weir_rows_total", "Rows that left the journal, by outcome.");
@@ -154,16 +162,30 @@ impl Figures {
                 "Rejected events over their project's cap, counted but not kept in rejected_events.",
             ),
 
-            project_hits: outcome("weir_project_cache_total", "hit"),
-            project_misses: outcome("weir_project_cache_total", "miss"),
-            project_queries: counter(
-                "weir_project_queries_total",
-                "Queries for project keys: lookups of many keys each, and the regular look for changes.",
-            ),
-            project_lookups_failed: counter(
-                "weir_project_lookups_failed_total",
-                "Queries for project keys that failed, and keys refused because too many were waiting.",
-            ),
+            project_keys: LookupFigures {
+                hits: outcome("weir_project_cache_total", "hit"),
+                misses: outcome("weir_project_cache_total", "miss"),
+                queries: counter(
+                    "weir_project_queries_total",
+                    "Queries for project keys: lookups of many keys each, and the regular look for changes.",
+                ),
+                failed: counter(
+                    "weir_project_lookups_failed_total",
+                    "Queries for project keys that failed, and keys refused because too many were waiting.",
+                ),
+            },
+            api_keys: LookupFigures {
+                hits: outcome("weir_api_key_cache_total", "hit"),
+                misses: outcome("weir_api_key_cache_total", "miss"),
+                queries: counter(
+                    "weir_api_key_queries_total",
+                    "Queries for API keys: lookups of many keys each, and the regular look for changes.",
+                ),
+                failed: counter(
+                    "weir_api_key_lookups_failed_total",
+                    "Queries for API keys that failed, and keys refused because too many were waiting.",
+                ),
+            },
             agent_hits: outcome("weir_agent_cache_total", "hit"),
             agent_misses: outcome("weir_agent_cache_total", "miss"),
 

@@ -1,4 +1,4 @@
-//! Everything that speaks to ClickHouse: the client ([`Store`]), the tables and their migrations, project keys,
+//! Everything that speaks to ClickHouse: the client ([`Store`]), the tables and their migrations, project and API keys,
 //! and the embedded [`Engine`], a real ClickHouse run as a child process where none is configured.
 //!
 //! Promises: every call ends within a time of its own; an insert that returned `Ok` is on ClickHouse's disk (our
@@ -6,14 +6,15 @@
 //! are at fault. Passwords are never shown.
 
 mod altered;
+mod api_keys;
 mod block;
 mod confirm;
 mod connection;
 mod engine;
 mod error;
 mod insert;
+mod key_sources;
 mod migrate;
-mod project_source;
 mod projects;
 mod schema;
 mod shown;
@@ -23,6 +24,7 @@ mod stored;
 use std::fmt;
 
 pub use altered::ServerTime;
+pub use api_keys::{ApiKeyGrant, ApiKeyRow, ApiKeyStoreError};
 pub(crate) use connection::{Connector, connector};
 pub use engine::{CHILD_COMMAND, Engine, EngineError, EngineSettings, run_child};
 pub use error::{Class, ClickHouseError};

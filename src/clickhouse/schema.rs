@@ -19,6 +19,21 @@ const PROJECT_KEY_COLUMNS: &[(&str, &str)] = &[
     ("updated_at", "DateTime64(3, 'UTC')"),
 ];
 
+/// The columns of `api_keys` that the code reads and writes.
+const API_KEY_COLUMNS: &[(&str, &str)] = &[
+    ("key_hash", "String"),
+    ("key_id", "UUID"),
+    ("project_id", "UUID"),
+    ("name", "String"),
+    ("scope", "LowCardinality(String)"),
+    ("allowed_origins", "Array(String)"),
+    ("requests_per_minute", "UInt32"),
+    ("created_at", "DateTime64(3, 'UTC')"),
+    ("expires_at", "Nullable(DateTime64(3, 'UTC'))"),
+    ("revoked", "Bool"),
+    ("updated_at", "DateTime64(3, 'UTC')"),
+];
+
 /// One way in which a table is not what the code expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaDrift {
@@ -99,7 +114,8 @@ impl Store {
             .client
             .query_raw(
                 "SELECT table, name, type AS kind, default_kind FROM system.columns \
-                 WHERE database = {database:String} AND table IN ('events', 'rejected_events', 'project_keys')",
+                 WHERE database = {database:String} \
+                 AND table IN ('events', 'rejected_events', 'project_keys', 'api_keys')",
             )
             .param("database", &self.database)
             .fetch_all::<ColumnRow>();
@@ -107,7 +123,7 @@ impl Store {
         let ours = Table::ALL.map(|table| (table.name(), table.columns()));
         Ok(ours
             .into_iter()
-            .chain([("project_keys", PROJECT_KEY_COLUMNS)])
+            .chain([("project_keys", PROJECT_KEY_COLUMNS), ("api_keys", API_KEY_COLUMNS)])
             .flat_map(|(table, expected)| drifts(table, expected, &found))
             .collect())
     }
@@ -119,7 +135,7 @@ impl Store {
             .client
             .query_raw(
                 "SELECT name, engine, engine_full FROM system.tables WHERE database = {database:String} \
-                 AND name IN ('events', 'rejected_events', 'project_keys')",
+                 AND name IN ('events', 'rejected_events', 'project_keys', 'api_keys')",
             )
             .param("database", &self.database)
             .fetch_all::<TableRow>();
@@ -168,8 +184,9 @@ fn lacking(table: &TableRow, defaults: &[DefaultRow]) -> Vec<&'static str> {
     if !table.engine.ends_with("MergeTree") || table.engine.starts_with("Shared") {
         return Vec::new();
     }
-    // Project keys are few and rewritten whole: no tokens. Replicated tables have a window of their own.
-    let needs_token = table.name != "project_keys" && !table.engine.starts_with("Replicated");
+    // Keys are few and rewritten whole: no tokens. Replicated tables have a window of their own.
+    let holds_keys = ["project_keys", "api_keys"].contains(&table.name.as_str());
+    let needs_token = !holds_keys && !table.engine.starts_with("Replicated");
     let needed = SYNC_SETTINGS.iter().copied().chain(needs_token.then_some(TOKEN_SETTING));
     needed.filter(|name| setting(&table.engine_full, name, defaults) == 0).collect()
 }

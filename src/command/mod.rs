@@ -1,11 +1,12 @@
-//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir snippet`, `weir import`, `weir
-//! journal …`. Alone, `weir` serves.
+//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir key …`, `weir snippet`, `weir import`,
+//! `weir journal …`. Alone, `weir` serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
 
 mod import;
 mod journal;
+mod key;
 mod process;
 mod project;
 mod serve;
@@ -50,6 +51,11 @@ enum Command {
         #[command(subcommand)]
         command: project::Command,
     },
+    /// Create, list and revoke the keys of backends
+    Key {
+        #[command(subcommand)]
+        command: key::Command,
+    },
     /// Print the tag that includes the script in a page
     Snippet {
         #[command(flatten)]
@@ -89,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Serve { settings, log } => serve::run(&settings, &log),
         Command::Migrate { store } => block_on(migrate(&store)),
         Command::Project { command } => block_on(project::run(command)),
+        Command::Key { command } => block_on(key::run(command)),
         Command::Snippet { snippet } => snippet::run(&snippet),
         Command::Import(args) => import::run(&args),
         Command::Journal { command } => block_on(journal::run(command)),

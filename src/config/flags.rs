@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::api_keys::ApiKeyArgs;
 use super::paths::PathArgs;
 use super::values::{parse_database, parse_duration, parse_size};
 use crate::clickhouse::Password;
@@ -101,6 +102,8 @@ pub struct ServeArgs {
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) projects: ProjectArgs,
+    #[command(flatten)]
+    pub(super) api_keys: ApiKeyArgs,
     #[command(flatten)]
     pub(super) journal: JournalArgs,
 
@@ -269,7 +272,7 @@ pub(super) struct LimitArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Projects")]
 pub(super) struct ProjectArgs {
-    /// How often changes of projects are looked for
+    /// How often changes of projects and API keys are looked for
     #[arg(
         long,
         env = "WEIR_PROJECT_REFRESH",
@@ -279,7 +282,7 @@ pub(super) struct ProjectArgs {
     )]
     pub(super) project_refresh: Duration,
 
-    /// How long an unknown project key is remembered as unknown
+    /// How long an unknown key is remembered as unknown
     #[arg(
         long,
         env = "WEIR_UNKNOWN_KEY_EXPIRY",
@@ -289,7 +292,7 @@ pub(super) struct ProjectArgs {
     )]
     pub(super) unknown_key_expiry: Duration,
 
-    /// Known project keys kept in memory
+    /// Known keys kept in memory: of projects, and as many API keys
     #[arg(
         long,
         env = "WEIR_KNOWN_KEYS",
@@ -299,7 +302,7 @@ pub(super) struct ProjectArgs {
     )]
     pub(super) known_keys: u32,
 
-    /// Unknown project keys kept in memory
+    /// Unknown keys kept in memory, likewise
     #[arg(
         long,
         env = "WEIR_UNKNOWN_KEYS",

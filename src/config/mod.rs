@@ -3,6 +3,7 @@
 //!
 //! A setting that cannot be ends the process with exit code 64 and a sentence that names it.
 
+mod api_keys;
 mod flags;
 mod log;
 mod paths;
@@ -26,7 +27,7 @@ use crate::event::PayloadLimits;
 use crate::http::ListenerSettings;
 use crate::journal::JournalSettings;
 use crate::loader::LoaderSettings;
-use crate::project::ProjectSettings;
+use crate::project::{ApiKeySettings, LookupSettings};
 
 /// A setting, or two that do not go together, cannot be.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -113,7 +114,8 @@ pub struct CollectorSettings {
     pub payload: PayloadLimits,
     pub trusted_proxies: TrustedProxies,
     pub address: AddressMode,
-    pub projects: ProjectSettings,
+    pub projects: LookupSettings,
+    pub api_keys: ApiKeySettings,
     pub journal: JournalSettings,
     pub loader: LoaderSettings,
     /// Rejected events kept for one project in a minute.
@@ -158,6 +160,7 @@ impl ServeArgs {
             trusted_proxies,
             address: network.client_address,
             projects: projects.settings(),
+            api_keys: self.api_keys.settings(projects.settings()),
             journal: journal.settings(),
             loader: LoaderSettings {
                 concurrency: usize::from(journal.load_concurrency),
@@ -203,13 +206,13 @@ impl LimitArgs {
 }
 
 impl ProjectArgs {
-    fn settings(&self) -> ProjectSettings {
-        ProjectSettings {
+    fn settings(&self) -> LookupSettings {
+        LookupSettings {
             refresh: self.project_refresh,
             unknown_expiry: self.unknown_key_expiry,
             known_capacity: u64::from(self.known_keys),
             unknown_capacity: u64::from(self.unknown_keys),
-            ..ProjectSettings::default()
+            ..LookupSettings::default()
         }
     }
 }

@@ -5,8 +5,8 @@
 //! - browser, operating system, kind of device, bot or not (`user_agent.rs`).
 //!
 //! The latter two are taken from the connection, and only for a page's own events: the connection of a server
-//! says nothing about that server's users. Nothing here waits, and after the first sight of a user agent nothing
-//! is put on the heap.
+//! says nothing about that server's users. A backend may tell the user agent in an event's data. Nothing here waits,
+//! and after the first sight of a user agent nothing is put on the heap.
 
 mod client_ip;
 mod times;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::event::{Event, Source, Timestamp};
 use crate::row::EventRow;
 
-/// Who is at the other end of a page's connection.
+/// Who is at the other end of a page's connection, or whom a backend tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visitor<'a> {
     address: AddressText,
@@ -38,10 +38,16 @@ impl<'a> Visitor<'a> {
         let user_agent = user_agent::cut(user_agent);
         Self { address: mode.text(client), user_agent, agent: agents.parse(user_agent) }
     }
+
+    /// The visitor of whom a backend says only this user agent.
+    pub fn told(user_agent: &'a str, agents: &UserAgents) -> Self {
+        let user_agent = user_agent::cut(user_agent);
+        Self { address: AddressText::default(), user_agent, agent: agents.parse(user_agent) }
+    }
 }
 
-/// The row of `event`. What the connection says is left out unless `source` is [`Source::Snippet`]; `sent_at` is
-/// the time on the client's clock when it sent the event.
+/// The row of `event`, with the columns empty that only a backend fills. What is known of the visitor is left out for
+/// [`Source::Sdk`]; `sent_at` is the time on the client's clock when it sent the event.
 pub fn enrich<'a>(
     event: &'a Event<'a>,
     project_id: Uuid,
@@ -51,7 +57,7 @@ pub fn enrich<'a>(
     received_at: Timestamp,
 ) -> EventRow<'a> {
     let times = resolve(event.timestamp, event.event_id, sent_at, received_at);
-    let visitor = visitor.filter(|_| source == Source::Snippet);
+    let visitor = visitor.filter(|_| source != Source::Sdk);
     let agent = visitor.map(|visitor| &*visitor.agent);
     EventRow {
         project_id,
@@ -74,6 +80,9 @@ pub fn enrich<'a>(
         os: agent.map_or("", |agent| &agent.os),
         device: agent.map_or("", |agent| agent.device),
         bot: agent.is_some_and(|agent| agent.bot),
+        api_source: "",
+        source_id: "",
+        metadata: "",
     }
 }
 
@@ -126,6 +135,9 @@ mod tests {
             os: "Linux",
             device: "desktop",
             bot: true,
+            api_source: "",
+            source_id: "",
+            metadata: "",
         };
         assert_eq!(page, expected);
 
@@ -144,6 +156,20 @@ mod tests {
         };
         assert_eq!(server, unseen);
         assert_ne!(page.event_id, server.event_id);
+    }
+
+    #[test]
+    fn a_backend_tells_of_its_visitor_by_the_user_agent_alone() {
+        let agents = UserAgents::new(10).unwrap();
+        let long = format!("Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/120.0.0.0 {}", "x".repeat(2_000));
+        let visitor = Visitor::told(&long, &agents);
+        let event = event();
+        let row = enrich(&event, Uuid::nil(), Source::Api, Some(&visitor), None, NOW);
+        assert_eq!((row.source, row.address), ("api", ""));
+        assert_eq!((row.user_agent.len(), row.browser, row.os), (1024, "HeadlessChrome", "Linux"));
+        assert!(row.bot);
+        let silent = enrich(&event, Uuid::nil(), Source::Api, None, None, NOW);
+        assert_eq!((silent.user_agent, silent.browser, silent.bot), ("", "", false));
     }
 
     #[test]

@@ -18,14 +18,17 @@ use super::answer::Answer;
 /// How long a browser may remember a preflight: a day; none remembers it for longer.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 
+/// The headers that the APIs read, for who asks about none.
+const KNOWN_HEADERS: HeaderValue =
+    HeaderValue::from_static("content-type, content-encoding, x-api-key, idempotency-key");
+
 /// What a preflight is told, whatever it asks about: 200, and that the headers it names may be sent.
 pub(super) fn preflight(request: &HeaderMap) -> Answer {
     let mut answer = Answer::new(Full::default());
     let headers = answer.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST,OPTIONS"));
-    if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
-    }
+    let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(KNOWN_HEADERS));
     headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
     answer
 }

@@ -4,10 +4,8 @@
 //! body ─► inflate ─► payload ─► project ─► visitor ─► rows ─► journal ═► 200 {"received": n}
 //! ```
 
-use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota};
 use http::header::{CONTENT_ENCODING, ORIGIN, USER_AGENT};
@@ -17,38 +15,28 @@ use uuid::Uuid;
 
 use super::answer::{Answer, json, text};
 use super::body::RequestBody;
-use super::commit::{Commit, Elsewhere};
+use super::keep::{self, DURABLE_WITHIN, with_entry};
 use super::rejection::Rejection;
 use super::routes::Apis;
 use crate::clock::Clock;
 use crate::enrich::{AddressMode, TrustedProxies, UserAgents, Visitor, client_address, enrich};
 use crate::event::{PayloadLimits, Source, Timestamp};
-use crate::journal::{Entry, Journal, JournalError};
+use crate::journal::{Entry, Journal};
 use crate::metrics::{count_rejected, figures};
 use crate::payload::inflate::ContentEncodings;
 use crate::payload::{self, Decoded, PayloadError};
-use crate::project::{Project, Projects};
-use crate::recent::{Claim, RecentEvents};
+use crate::project::{ApiKeys, Project, Projects};
+use crate::recent::RecentEvents;
 use crate::row::{RejectedRow, Table};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// How long a request waits for the disk: one that hangs gives no error.
-const DURABLE_WITHIN: Duration = Duration::from_secs(30);
-
-/// How often an event is taken up again whose other copy failed, before its client is asked to come back.
-const ROUNDS: usize = 3;
-
-thread_local! {
-    /// Records are put together here, so that a request costs no allocation for them.
-    static ENTRY: RefCell<Entry> = RefCell::default();
-}
-
-/// Everything that the public API works with.
+/// Everything that the APIs for events work with.
 pub struct Intake {
     pub(crate) limits: PayloadLimits,
     pub(crate) clock: Clock,
     pub(crate) projects: Projects,
+    pub(crate) api_keys: ApiKeys,
     pub(crate) agents: UserAgents,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) address: AddressMode,
@@ -95,6 +83,53 @@ struct Batch<'a> {
     project: Uuid,
     visitor: Option<Visitor<'a>>,
     received_at: Timestamp,
+    rejected: &'a RejectedCap,
+}
+
+impl keep::Batch for Batch<'_> {
+    fn project(&self) -> Uuid {
+        self.project
+    }
+
+    fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
+
+    fn events(&self) -> usize {
+        self.decoded.events.len()
+    }
+
+    fn repeatable_id(&self, index: usize) -> Option<Uuid> {
+        self.decoded.events[index].event_id
+    }
+
+    fn encode(&self, index: usize, rows: &mut Vec<u8>) {
+        let Self { decoded, project, visitor, received_at, .. } = self;
+        let event = &decoded.events[index];
+        enrich(event, *project, decoded.source, visitor.as_ref(), decoded.sent_at, *received_at).encode(rows);
+    }
+
+    fn encode_rest(&self, entry: &mut Entry) {
+        entry.record(Table::RejectedEvents, self.received_at, |rows| {
+            let mut count = 0;
+            for rejected in &self.decoded.rejected {
+                if !self.rejected.admits(self.project) {
+                    continue;
+                }
+                RejectedRow {
+                    received_at: self.received_at,
+                    project_id: self.project,
+                    source: self.decoded.source.as_str(),
+                    event: rejected.event,
+                    reason: rejected.code,
+                    message: &rejected.message,
+                }
+                .encode(rows);
+                count += 1;
+            }
+            count
+        });
+    }
 }
 
 impl Apis for Intake {
@@ -103,6 +138,10 @@ impl Apis for Intake {
             Ok(answer) => answer,
             Err(refusal) => refusal.into(),
         }
+    }
+
+    async fn backend_events(&self, request: Request<RequestBody>) -> Answer {
+        self.answer_backend(request).await
     }
 }
 
@@ -126,13 +165,12 @@ impl Intake {
         };
         let project = self.find_project(&decoded.project_key, headers).await?;
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
-        let batch = Batch { decoded: &decoded, project, visitor, received_at };
-        let written = match pace.within(DURABLE_WITHIN, self.keep(&batch)).await {
-            Some(Ok(written)) => written,
+        let batch = Batch { decoded: &decoded, project, visitor, received_at, rejected: &self.rejected };
+        let written = match self.keep(&batch, &pace).await {
+            Ok(written) => written,
             // Nothing of it is acknowledged, so its own faults are the better answer.
-            _ if decoded.events.is_empty() => 0,
-            Some(Err(error)) => return Err(error.into()),
-            None => return Err(JournalError::Failed.into()),
+            Err(_) if decoded.events.is_empty() => 0,
+            Err(error) => return Err(error.into()),
         };
         figures().events_accepted.increment(written as u64);
         figures().events_repeated.increment((decoded.events.len() - written) as u64);
@@ -159,86 +197,6 @@ impl Intake {
         Visitor::new(client, self.address, agent, &self.agents)
     }
 
-    /// Returns once every event of the batch is durable, by this request or by another one that brought it too;
-    /// says how many are by this one.
-    async fn keep(&self, batch: &Batch<'_>) -> Result<usize, JournalError> {
-        let (commit, mut elsewhere) = self.write(batch, None);
-        let mut written = commit.finish().await?;
-        for _ in 0..ROUNDS {
-            let mut failed = Vec::new();
-            for (index, outcome) in elsewhere {
-                if !outcome.is_stored().await {
-                    failed.push(index);
-                }
-            }
-            if failed.is_empty() {
-                return Ok(written);
-            }
-            let commit;
-            (commit, elsewhere) = self.write(batch, Some(&failed));
-            written += commit.finish().await?;
-        }
-        Err(JournalError::Failed)
-    }
-
-    /// Hands the rows of the batch's new events to the journal, or of some of them; and names those that another
-    /// request is writing at the moment.
-    fn write(&self, batch: &Batch<'_>, only: Option<&[usize]>) -> (Commit, Elsewhere) {
-        let Batch { decoded, project, received_at, .. } = *batch;
-        let mut reservation = self.recent.reservation(decoded.events.len());
-        let mut elsewhere = Elsewhere::new();
-        let mut events = 0;
-        let appending = ENTRY.with_borrow_mut(|entry| {
-            entry.clear();
-            entry.record(Table::Events, received_at, |rows| {
-                for (index, event) in decoded.events.iter().enumerate() {
-                    if only.is_some_and(|only| only.binary_search(&index).is_err()) {
-                        continue;
-                    }
-                    let claim = event.event_id.map_or(Claim::Ours, |id| reservation.claim(project, id));
-                    match claim {
-                        Claim::Ours => {
-                            let visitor = batch.visitor.as_ref();
-                            enrich(event, project, decoded.source, visitor, decoded.sent_at, received_at)
-                                .encode(rows);
-                            events += 1;
-                        }
-                        Claim::Stored => {}
-                        Claim::Pending(outcome) => elsewhere.push((index, outcome)),
-                    }
-                }
-                events
-            });
-            if only.is_none() {
-                self.write_rejected(batch, entry);
-            }
-            self.journal.append(entry)
-        });
-        (Commit::new(appending, reservation, events as usize), elsewhere)
-    }
-
-    fn write_rejected(&self, batch: &Batch<'_>, entry: &mut Entry) {
-        entry.record(Table::RejectedEvents, batch.received_at, |rows| {
-            let mut count = 0;
-            for rejected in &batch.decoded.rejected {
-                if !self.rejected.admits(batch.project) {
-                    continue;
-                }
-                RejectedRow {
-                    received_at: batch.received_at,
-                    project_id: batch.project,
-                    source: batch.decoded.source.as_str(),
-                    event: rejected.event,
-                    reason: rejected.code,
-                    message: &rejected.message,
-                }
-                .encode(rows);
-                count += 1;
-            }
-            count
-        });
-    }
-
     /// Keeps a body that was refused as a whole, where its project can be told and would have admitted the request.
     async fn keep_refusal(
         &self,
@@ -263,8 +221,7 @@ impl Intake {
             reason: error.code(),
             message: &message,
         };
-        let appending = ENTRY.with_borrow_mut(|entry| {
-            entry.clear();
+        let appending = with_entry(|entry| {
             entry.record(Table::RejectedEvents, received_at, |rows| {
                 row.encode(rows);
                 1

@@ -5,7 +5,9 @@
 //! connection   one client: hyper, CORS, caught panics; answers that reach clients which are still sending
 //! pace         how long a client may take over a head, and between two requests
 //! body         a request's body under a cap and a deadline
-//! events       `POST /api/events`; commit holds its records on their way to the disk
+//! events       `POST /api/events`
+//! backend      `POST /api/v1/events`
+//! keep         a request's events on their way to the disk; commit holds their records meanwhile
 //! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
@@ -18,12 +20,14 @@
 
 mod accept;
 mod answer;
+mod backend;
 mod body;
 mod commit;
 mod connection;
 mod cors;
 mod demo;
 mod events;
+mod keep;
 mod listener;
 mod operations;
 mod pace;
@@ -40,4 +44,4 @@ pub use events::{Intake, RejectedCap};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;
-pub use routes::{Apis, PublicPaths};
+pub use routes::{Apis, BACKEND_EVENTS, PublicPaths};

@@ -5,6 +5,8 @@
 //! {"error": {"code": "body_too_large", "message": "…", "field": "events[2].url"}}
 //! ```
 //!
+//! Backends are told the message alone, as `{"detail": "…"}`.
+//!
 //! Each error enum is matched in full, without a catch-all, so that a new variant does not compile until somebody
 //! has decided what it means to a client.
 
@@ -15,11 +17,13 @@ use http::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use super::answer::{Answer, json};
+use super::backend::IdempotencyKeyError;
 use super::body::BodyError;
 use crate::journal::JournalError;
+use crate::payload::backend::BackendError;
 use crate::payload::inflate::InflateError;
 use crate::payload::{EVENT_TOO_LARGE, PayloadError, Rejected};
-use crate::project::ProjectError;
+use crate::project::{ApiKeyError, ProjectError};
 use crate::retry::Retry;
 
 /// Why a request is refused, and what its client is told.
@@ -142,6 +146,34 @@ impl From<ProjectError> for Rejection {
     }
 }
 
+impl From<ApiKeyError> for Rejection {
+    fn from(error: ApiKeyError) -> Self {
+        let (status, message) = match error {
+            // Nobody is told whether there is such a key.
+            ApiKeyError::Missing => (StatusCode::UNAUTHORIZED, "Invalid or missing API key".to_owned()),
+            ApiKeyError::Scope | ApiKeyError::OriginNotAllowed => (StatusCode::FORBIDDEN, error.to_string()),
+            ApiKeyError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        };
+        Self::new(status, error.code(), message).when(error.retry())
+    }
+}
+
+impl From<IdempotencyKeyError> for Rejection {
+    fn from(error: IdempotencyKeyError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()).when(error.retry())
+    }
+}
+
+impl From<BackendError> for Rejection {
+    fn from(error: BackendError) -> Self {
+        let status = match error {
+            BackendError::Body(_) | BackendError::Events(_) => StatusCode::BAD_REQUEST,
+            BackendError::EventTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        Self::new(status, error.code(), error.to_string()).when(error.retry())
+    }
+}
+
 impl From<JournalError> for Rejection {
     fn from(error: JournalError) -> Self {
         let status = match error {
@@ -166,24 +198,40 @@ struct WireError<'a> {
     field: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+struct Detail<'a> {
+    detail: &'a str,
+}
+
 impl From<Rejection> for Answer {
     fn from(refusal: Rejection) -> Self {
-        // At debug level only: anybody can cause these, as often as they like.
-        tracing::debug!(
-            status = refusal.status.as_u16(),
-            code = refusal.code,
-            field = refusal.field,
-            "refused: {}",
-            refusal.message
-        );
         let error =
             WireError { code: refusal.code, message: &refusal.message, field: refusal.field.as_deref() };
-        let mut answer = json(refusal.status, &Wire { error });
-        if let Some(wait) = refusal.retry_after {
+        refusal.answer(&Wire { error })
+    }
+}
+
+impl Rejection {
+    /// The refusal as backends are told it.
+    pub(super) fn into_detail(self) -> Answer {
+        self.answer(&Detail { detail: &self.message })
+    }
+
+    fn answer(&self, body: &impl Serialize) -> Answer {
+        // At debug level only: anybody can cause these, as often as they like.
+        tracing::debug!(
+            status = self.status.as_u16(),
+            code = self.code,
+            field = self.field,
+            "refused: {}",
+            self.message
+        );
+        let mut answer = json(self.status, body);
+        if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(methods) = refusal.allow.and_then(|methods| HeaderValue::try_from(methods).ok()) {
+        if let Some(methods) = self.allow.as_ref().and_then(|methods| HeaderValue::try_from(methods).ok()) {
             answer.headers_mut().insert(ALLOW, methods);
         }
         answer

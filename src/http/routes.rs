@@ -11,12 +11,16 @@ use super::rejection::Rejection;
 use super::script::{self, Lifetime};
 use crate::snippet::script;
 
+/// Where backends post events to.
+pub const BACKEND_EVENTS: &str = "/api/v1/events";
+
 /// One line of a table: a path, compared byte for byte; a method; what answers it.
 pub(super) type Route<E, P = &'static str> = (P, Method, E);
 
 #[derive(Clone, Copy)]
 enum Endpoint {
     Events,
+    BackendEvents,
     Script(Lifetime),
 }
 
@@ -43,6 +47,9 @@ pub trait Apis: Send + Sync + 'static {
     /// `POST /api/events`, or what stands for its path, from `peer`, the other end of the connection (which may be a
     /// proxy).
     fn events(&self, request: Request<RequestBody>, peer: SocketAddr) -> impl Future<Output = Answer> + Send;
+
+    /// `POST /api/v1/events`.
+    fn backend_events(&self, request: Request<RequestBody>) -> impl Future<Output = Answer> + Send;
 }
 
 /// The public listener's table, and what stands behind it.
@@ -53,7 +60,10 @@ pub(super) struct Routes<A> {
 
 impl<A: Apis> Routes<A> {
     pub(super) fn new(apis: A, paths: &PublicPaths) -> Self {
-        let mut table = vec![(paths.events.clone(), Method::POST, Endpoint::Events)];
+        let mut table = vec![
+            (paths.events.clone(), Method::POST, Endpoint::Events),
+            (BACKEND_EVENTS.to_owned(), Method::POST, Endpoint::BackendEvents),
+        ];
         let pinned = script().pinned_path(&paths.script);
         for (path, lifetime) in [(&paths.script, Lifetime::Hour), (&pinned, Lifetime::Year)] {
             for method in [Method::GET, Method::HEAD] {
@@ -70,7 +80,9 @@ impl<A: Apis> Routes<A> {
         }
         match find(&self.table, request.method(), request.uri().path()) {
             Ok(Endpoint::Events) => self.apis.events(request, peer).await,
+            Ok(Endpoint::BackendEvents) => self.apis.backend_events(request).await,
             Ok(Endpoint::Script(lifetime)) => script::answer(request.headers(), lifetime),
+            Err(refusal) if request.uri().path() == BACKEND_EVENTS => refusal.into_detail(),
             Err(refusal) => refusal.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! What an event's fields must be, in both formats. The strict pass and the careful one share these checks, so
+//! What an event's fields must be, in every format. The strict pass and the careful one share these checks, so
 //! they cannot differ in what they accept.
 
 use std::borrow::Cow;
@@ -56,8 +56,8 @@ pub(super) fn batched<'a>(
     limits: &PayloadLimits,
 ) -> Result<Event<'a>, Fault> {
     Ok(Event {
-        kind: kind(wire.kind.take(), limits)?,
-        event_id: event_id(wire.event_id.take())?,
+        kind: word(Field::Type, wire.kind.take(), limits)?,
+        event_id: event_id(Field::EventId, wire.event_id.take())?,
         url: url(wire.url.take(), limits)?,
         visitor_id: at_most(Field::VisitorId, wire.visitor_id.take(), limits.id)?
             .unwrap_or_else(|| shared.visitor_id.clone()),
@@ -77,8 +77,8 @@ pub(super) fn snippet<'a>(
 ) -> Result<(Event<'a>, Option<Timestamp>), Fault> {
     let Snippet { sent_at, event: wire, .. } = wire;
     let event = Event {
-        kind: kind(wire.kind, limits)?,
-        event_id: event_id(wire.event_id)?,
+        kind: word(Field::Type, wire.kind, limits)?,
+        event_id: event_id(Field::EventId, wire.event_id)?,
         visitor_id: required(Field::VisitorId, at_most(Field::VisitorId, wire.visitor_id, limits.id)?)?,
         url: url(wire.url, limits)?,
         user_id: at_most(Field::UserId, wire.user_id, limits.id)?.unwrap_or_default(),
@@ -101,13 +101,18 @@ pub(super) fn required(field: Field, text: Option<Cow<'_, str>>) -> Result<Cow<'
     }
 }
 
-fn kind<'a>(text: Option<Cow<'a, str>>, limits: &PayloadLimits) -> Result<Cow<'a, str>, Fault> {
-    let kind = required(Field::Type, text)?;
+/// A type, or another word that stands in for one: there are few of them, and they are short.
+pub(super) fn word<'a>(
+    field: Field,
+    text: Option<Cow<'a, str>>,
+    limits: &PayloadLimits,
+) -> Result<Cow<'a, str>, Fault> {
+    let word = required(field, text)?;
     let limit = limits.type_chars;
-    if kind.len() > limit && kind.chars().count() > limit {
-        return Err(Field::Type.fault(Problem::TooLong { limit, unit: "characters" }));
+    if word.len() > limit && word.chars().count() > limit {
+        return Err(field.fault(Problem::TooLong { limit, unit: "characters" }));
     }
-    Ok(kind)
+    Ok(word)
 }
 
 fn url<'a>(text: Option<Cow<'a, str>>, limits: &PayloadLimits) -> Result<Cow<'a, str>, Fault> {
@@ -115,34 +120,42 @@ fn url<'a>(text: Option<Cow<'a, str>>, limits: &PayloadLimits) -> Result<Cow<'a,
 }
 
 /// A string of so many bytes at most, if there is one.
-fn at_most(field: Field, text: Option<Cow<'_, str>>, limit: usize) -> Result<Option<Cow<'_, str>>, Fault> {
+pub(super) fn at_most(
+    field: Field,
+    text: Option<Cow<'_, str>>,
+    limit: usize,
+) -> Result<Option<Cow<'_, str>>, Fault> {
     if text.as_deref().is_some_and(|text| text.len() > limit) {
         return Err(field.fault(Problem::TooLong { limit, unit: "bytes" }));
     }
     Ok(text)
 }
 
-fn moment(field: Field, text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Fault> {
+pub(super) fn moment(field: Field, text: Option<Cow<'_, str>>) -> Result<Option<Timestamp>, Fault> {
     text.map(|text| timestamp::parse(&text).ok_or(field.fault(Problem::InvalidTimestamp))).transpose()
 }
 
 /// A nil id is what an SDK sends that never made one: all of its events would count as one.
-fn event_id(text: Option<Cow<'_, str>>) -> Result<Option<Uuid>, Fault> {
+pub(super) fn event_id(field: Field, text: Option<Cow<'_, str>>) -> Result<Option<Uuid>, Fault> {
     let Some(text) = text else { return Ok(None) };
     match Uuid::try_parse(&text) {
         Ok(id) if !id.is_nil() => Ok(Some(id)),
-        _ => Err(Field::EventId.fault(Problem::InvalidEventId)),
+        _ => Err(field.fault(Problem::InvalidEventId)),
     }
 }
 
 fn data<'a>(json: Option<&'a str>, limits: &PayloadLimits) -> Result<&'a str, Fault> {
-    let Some(json) = json else { return Ok("{}") };
+    json.map_or(Ok("{}"), |json| object(Field::Data, json, limits))
+}
+
+/// An object that is stored as it was sent.
+pub(super) fn object<'a>(field: Field, json: &'a str, limits: &PayloadLimits) -> Result<&'a str, Fault> {
     if !json.starts_with('{') {
         let problem = Problem::WrongType { found: type_of(json), expected: "an object" };
-        return Err(Field::Data.fault(problem));
+        return Err(field.fault(problem));
     }
     if deeper_than(limits.depth, json) {
-        return Err(Field::Data.fault(Problem::TooDeep { limit: limits.depth }));
+        return Err(field.fault(Problem::TooDeep { limit: limits.depth }));
     }
     Ok(json)
 }

@@ -11,8 +11,8 @@ pub const EVENT_TOO_LARGE: &str = "event_too_large";
 /// never repeats what a client sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Problem {
-    #[error("is not JSON: {detail}; expected one JSON object")]
-    InvalidJson { detail: String },
+    #[error("is not JSON: {detail}; expected {expected}")]
+    InvalidJson { detail: String, expected: &'static str },
     #[error("is {found}; expected {expected}")]
     WrongType { found: &'static str, expected: &'static str },
     #[error("is missing; expected {expected}")]

@@ -43,9 +43,11 @@
 //! A snippet whose `projectKey` can be read is an event: what is wrong with any other field rejects the event, so
 //! that the refusal can be kept for its project.
 
+pub mod backend;
 mod careful;
 mod check;
 mod error;
+mod fields;
 pub mod inflate;
 mod scan;
 #[cfg(test)]
@@ -121,17 +123,21 @@ fn path(batch: bool, index: usize, field: &str) -> String {
 /// Invalid events do not fail the others: they are listed as rejected, also the only one of a snippet. An error
 /// means that nothing of the body can be used.
 pub fn decode<'a>(body: &'a [u8], limits: &PayloadLimits) -> Result<Decoded<'a>, PayloadError> {
-    // The text is checked once here, which is cheaper than string by string.
-    let text = str::from_utf8(body).map_err(|error| {
-        let position = error.valid_up_to();
-        PayloadError::new(careful::not_json(format!("it is not UTF-8 at byte {position}")), None)
-    })?;
-    // White space around it is no part of an event.
-    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    let text = text(body, careful::EXPECTED).map_err(|fault| PayloadError::new(fault, None))?;
     match strict(text, limits) {
         Some(decoded) => Ok(decoded),
         None => careful::decode(text, limits),
     }
+}
+
+/// A body as text. It is checked once here, which is cheaper than string by string.
+fn text<'a>(body: &'a [u8], expected: &'static str) -> Result<&'a str, Fault> {
+    let text = str::from_utf8(body).map_err(|error| {
+        let position = error.valid_up_to();
+        fields::not_json(format!("it is not UTF-8 at byte {position}"), expected)
+    })?;
+    // White space around it is no part of an event.
+    Ok(text.trim_matches([' ', '\t', '\r', '\n']))
 }
 
 /// Decodes a body in which everything is as it should be.

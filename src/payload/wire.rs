@@ -62,7 +62,7 @@ pub(super) struct WireEvent<'a> {
     pub(super) data: Option<&'a str>,
 }
 
-/// Every field that either format knows.
+/// Every field that one of the formats knows; [`named`](Field::named) knows those of the public ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Type,
@@ -77,13 +77,19 @@ pub(super) enum Field {
     SentAt,
     Source,
     Events,
+    EventType,
+    Id,
+    Metadata,
+    PageUrl,
+    SourceId,
+    UserAgent,
     Unknown,
 }
 
 impl Field {
     pub(super) const KNOWN: usize = Self::Unknown as usize;
 
-    /// The field of this name.
+    /// The field of this name in a public body.
     pub(super) fn named(name: &[u8]) -> Self {
         match name {
             b"type" => Self::Type,
@@ -136,6 +142,12 @@ impl Field {
             Self::SentAt => "sentAt",
             Self::Source => "source",
             Self::Events => "events",
+            Self::EventType => "event_type",
+            Self::Id => "id",
+            Self::Metadata => "metadata",
+            Self::PageUrl => "page_url",
+            Self::SourceId => "source_id",
+            Self::UserAgent => "user_agent",
             Self::Unknown => "",
         }
     }
@@ -143,19 +155,19 @@ impl Field {
 
 /// A set of fields.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FieldSet(u16);
+pub(super) struct FieldSet(u32);
 
 impl FieldSet {
     /// Adds a field; false if it was there. Unknown ones are never there.
     pub(super) fn insert(&mut self, field: Field) -> bool {
-        let bit = 1 << field as u16;
+        let bit = 1 << field as u32;
         let new = self.0 & bit == 0;
         self.0 |= bit;
         new || field == Field::Unknown
     }
 
     pub(super) const fn contains(self, field: Field) -> bool {
-        self.0 & (1 << field as u16) != 0
+        self.0 & (1 << field as u32) != 0
     }
 }
 

@@ -1,23 +1,30 @@
-//! What is known in memory: keys with a project, and apart from them keys without one, so that no flood of the
-//! latter can push out the former.
+//! What is known in memory: keys that stand for something, and apart from them keys that do not, so that no flood of
+//! the latter can push out the former.
 
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::time::{Duration, Instant};
 
-use super::{Project, ProjectError, ProjectSettings};
+use super::lookup::NotFound;
+use super::{Keyed, LookupSettings};
+use crate::event::Timestamp;
 
 /// Both caches. Everybody reads them; the gathering task alone writes.
-pub(super) struct Cache {
-    known: moka::sync::Cache<String, Arc<Project>>,
+pub(super) struct Cache<T: Keyed> {
+    known: moka::sync::Cache<T::Key, Arc<T>>,
     /// With the moment after which the answer no longer counts. moka's own expiry frees the memory; this one
     /// decides, because it follows tokio's clock, which tests can turn.
-    unknown: moka::sync::Cache<String, Instant>,
+    unknown: moka::sync::Cache<T::Key, Instant>,
     unknown_expiry: Duration,
+    /// When the source last stood behind all that is known.
+    confirmed: AtomicI64,
 }
 
-impl Cache {
-    pub(super) fn new(settings: &ProjectSettings) -> Self {
+impl<T: Keyed> Cache<T> {
+    pub(super) fn new(settings: &LookupSettings, confirmed: Timestamp) -> Self {
         Self {
             known: moka::sync::Cache::new(settings.known_capacity),
             unknown: moka::sync::Cache::builder()
@@ -25,51 +32,65 @@ impl Cache {
                 .time_to_live(settings.unknown_expiry)
                 .build(),
             unknown_expiry: settings.unknown_expiry,
+            confirmed: AtomicI64::new(confirmed.as_millis()),
         }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Result<Arc<Project>, ProjectError>> {
-        if let Some(project) = self.known.get(key) {
-            return Some(Ok(project));
+    pub(super) fn get<Q>(&self, key: &Q) -> Option<Result<Arc<T>, NotFound>>
+    where
+        T::Key: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some(value) = self.known.get(key) {
+            return Some(Ok(value));
         }
         let until = self.unknown.get(key)?;
-        (Instant::now() < until).then_some(Err(ProjectError::Unknown))
+        (Instant::now() < until).then_some(Err(NotFound::Unknown))
     }
 
-    /// Takes in what the source says of a key. Gives the project to answer with, and whether it is news.
-    pub(super) fn learn(&self, key: &str, project: Project) -> (Arc<Project>, bool) {
-        if let Some(held) = self.known.get(key).filter(|held| **held == project) {
+    /// Takes in what the source says of a key. Gives what to answer with, and whether it is news.
+    pub(super) fn learn(&self, key: &T::Key, value: T) -> (Arc<T>, bool) {
+        if let Some(held) = self.known.get(key).filter(|held| **held == value) {
             return (held, false);
         }
-        for fault in project.origins.faults() {
-            tracing::warn!(project = project.name, %fault, "an allowed origin matches nothing");
+        for fault in value.origins().faults() {
+            tracing::warn!(of = value.label(), %fault, "an allowed origin matches nothing");
         }
-        let project = Arc::new(project);
-        self.known.insert(key.to_owned(), Arc::clone(&project));
+        let value = Arc::new(value);
+        self.known.insert(key.clone(), Arc::clone(&value));
         self.unknown.invalidate(key);
-        (project, true)
+        (value, true)
     }
 
-    /// Takes in that a key has no project. Tells whether that is news.
-    pub(super) fn deny(&self, key: String) -> bool {
+    /// Takes in that a key stands for nothing. Tells whether that is news.
+    pub(super) fn deny(&self, key: T::Key) -> bool {
         let was_known = self.known.remove(&key).is_some();
         self.unknown.insert(key, Instant::now() + self.unknown_expiry);
         was_known
     }
 
-    /// Forgets every denial: any of those keys may have a project by now.
+    /// Forgets every denial: any of those keys may stand for something by now.
     pub(super) fn forget_unknown(&self) {
         self.unknown.invalidate_all();
     }
 
-    /// Every known key with its project, in no order.
-    pub(super) fn known(&self) -> Vec<(String, Arc<Project>)> {
-        self.known.iter().map(|(key, project)| (key.as_ref().clone(), project)).collect()
+    /// Every known key with what it stands for, in no order.
+    pub(super) fn known(&self) -> Vec<(T::Key, Arc<T>)> {
+        self.known.iter().map(|(key, value)| (key.as_ref().clone(), value)).collect()
+    }
+
+    /// Takes in that all that is known was so at this moment.
+    pub(super) fn confirm(&self, at: Timestamp) {
+        self.confirmed.store(at.as_millis(), Ordering::Relaxed);
+    }
+
+    pub(super) fn confirmed(&self) -> Timestamp {
+        Timestamp::from_millis(self.confirmed.load(Ordering::Relaxed))
     }
 }
 
 #[cfg(test)]
-impl Cache {
+impl<T: Keyed> Cache<T> {
     /// Does now what moka otherwise does in passing.
     pub(super) fn prune(&self) {
         self.unknown.run_pending_tasks();

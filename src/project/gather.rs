@@ -15,22 +15,24 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Duration, Instant, MissedTickBehavior};
 
 use super::cache::Cache;
-use super::{Project, ProjectError, ProjectSettings, ProjectSource, SourceError, snapshot};
-use crate::metrics::figures;
+use super::lookup::{NotFound, Trust, millis};
+use super::{KeySource, Keyed, LookupSettings, SourceError, snapshot};
+use crate::event::Timestamp;
 
-type Answer = Result<Arc<Project>, ProjectError>;
+type Answer<T> = Result<Arc<T>, NotFound>;
 
 /// A key that no cache could answer, and who wants to know.
-pub(super) struct Miss {
-    pub(super) key: String,
-    pub(super) answer: oneshot::Sender<Answer>,
+pub(super) struct Miss<T: Keyed> {
+    pub(super) key: T::Key,
+    pub(super) answer: oneshot::Sender<Answer<T>>,
 }
 
-pub(super) struct Gatherer<S> {
+pub(super) struct Gatherer<T: Keyed, S> {
     source: Arc<S>,
-    settings: ProjectSettings,
+    settings: LookupSettings,
     snapshot: PathBuf,
-    cache: Arc<Cache>,
+    trust: Trust,
+    cache: Arc<Cache<T>>,
     /// The fingerprint of what the known keys were last read from.
     seen: Option<u64>,
     reread_at: Instant,
@@ -40,15 +42,25 @@ pub(super) struct Gatherer<S> {
     failing: bool,
     /// Whether the snapshot is behind the known keys.
     unsaved: bool,
+    /// The moment of the source's last word that the snapshot has.
+    saved_confirmed: Timestamp,
 }
 
-impl<S: ProjectSource> Gatherer<S> {
-    pub(super) fn new(source: S, settings: ProjectSettings, snapshot: PathBuf, cache: Arc<Cache>) -> Self {
+impl<T: Keyed, S: KeySource<T>> Gatherer<T, S> {
+    pub(super) fn new(
+        source: S,
+        settings: LookupSettings,
+        snapshot: PathBuf,
+        trust: Trust,
+        cache: Arc<Cache<T>>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             source: Arc::new(source),
             settings,
             snapshot,
+            trust,
+            saved_confirmed: cache.confirmed(),
             cache,
             seen: None,
             reread_at: now,
@@ -59,7 +71,7 @@ impl<S: ProjectSource> Gatherer<S> {
     }
 
     /// Works until every handle that can send a miss is gone.
-    pub(super) async fn run(mut self, mut misses: mpsc::Receiver<Miss>) {
+    pub(super) async fn run(mut self, mut misses: mpsc::Receiver<Miss<T>>) {
         let mut refresh = time::interval(self.settings.refresh.max(Duration::from_millis(1)));
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let most = self.keys_per_query();
@@ -74,6 +86,7 @@ impl<S: ProjectSource> Gatherer<S> {
                 }
                 count = misses.recv_many(&mut gathered, most) => {
                     if count == 0 {
+                        self.unsaved |= self.trust.limit.is_some() && self.cache.confirmed() != self.saved_confirmed;
                         return self.save().await;
                     }
                     self.answer(gathered.drain(..)).await;
@@ -87,8 +100,8 @@ impl<S: ProjectSource> Gatherer<S> {
     }
 
     /// Answers a group of misses with one query at most.
-    async fn answer(&mut self, misses: impl Iterator<Item = Miss>) {
-        let mut askers: HashMap<String, Vec<oneshot::Sender<Answer>>> = HashMap::new();
+    async fn answer(&mut self, misses: impl Iterator<Item = Miss<T>>) {
+        let mut askers: HashMap<T::Key, Vec<oneshot::Sender<Answer<T>>>> = HashMap::new();
         for Miss { key, answer } in misses {
             if answer.is_closed() {
                 continue;
@@ -102,7 +115,7 @@ impl<S: ProjectSource> Gatherer<S> {
         if askers.is_empty() {
             return;
         }
-        let unavailable = Err(ProjectError::Unavailable);
+        let unavailable = Err(NotFound::Unavailable);
         if Instant::now() < self.paused_until {
             return askers.into_values().for_each(|askers| tell(askers, &unavailable));
         }
@@ -110,29 +123,37 @@ impl<S: ProjectSource> Gatherer<S> {
             self.paused_until = Instant::now() + self.settings.failure_pause;
             return askers.into_values().for_each(|askers| tell(askers, &unavailable));
         };
-        for (key, project) in found {
+        for (key, value) in found {
             if let Some(askers) = askers.remove(&key) {
-                tell(askers, &Ok(self.learn(&key, project)));
+                tell(askers, &Ok(self.learn(&key, value)));
             }
         }
         for (key, askers) in askers {
             self.unsaved |= self.cache.deny(key);
-            tell(askers, &Err(ProjectError::Unknown));
+            tell(askers, &Err(NotFound::Unknown));
         }
     }
 
     /// Takes in what has changed at the source; what was known stays while it cannot say.
     async fn refresh(&mut self) {
+        let begun = self.trust.clock.now();
         let source = Arc::clone(&self.source);
         let Ok(fingerprint) = self.ask(async move { source.fingerprint().await }).await else { return };
         let changed = self.seen != Some(fingerprint);
         if changed {
             self.cache.forget_unknown();
         }
-        if (changed || Instant::now() >= self.reread_at) && self.reread().await.is_ok() {
+        if changed || Instant::now() >= self.reread_at {
+            if self.reread().await.is_err() {
+                return;
+            }
             self.seen = Some(fingerprint);
             self.reread_at = Instant::now() + self.settings.reread;
         }
+        self.cache.confirm(begun);
+        // Each time would be a sync every few seconds. A snapshot that is late only makes known keys end early.
+        let late = |limit: Duration| begun >= self.saved_confirmed.shifted(millis(limit / 24));
+        self.unsaved |= self.trust.limit.is_some_and(late);
     }
 
     /// Reads every known key again.
@@ -143,7 +164,7 @@ impl<S: ProjectSource> Gatherer<S> {
             let mut found: HashMap<_, _> = self.lookup(keys().collect()).await?.into_iter().collect();
             for key in keys() {
                 match found.remove(&key) {
-                    Some(project) => _ = self.learn(&key, project),
+                    Some(value) => _ = self.learn(&key, value),
                     None => self.unsaved |= self.cache.deny(key),
                 }
             }
@@ -151,24 +172,24 @@ impl<S: ProjectSource> Gatherer<S> {
         Ok(())
     }
 
-    fn learn(&mut self, key: &str, project: Project) -> Arc<Project> {
-        let (project, news) = self.cache.learn(key, project);
+    fn learn(&mut self, key: &T::Key, value: T) -> Arc<T> {
+        let (value, news) = self.cache.learn(key, value);
         self.unsaved |= news;
-        project
+        value
     }
 
-    async fn lookup(&mut self, keys: Vec<String>) -> Result<Vec<(String, Project)>, SourceError> {
+    async fn lookup(&mut self, keys: Vec<T::Key>) -> Result<Vec<(T::Key, T)>, SourceError> {
         let source = Arc::clone(&self.source);
         self.ask(async move { source.lookup(keys).await }).await
     }
 
     /// Makes one call of the source, in a task of its own: a panic there ends the call, not this task.
-    async fn ask<T: Send + 'static>(
+    async fn ask<A: Send + 'static>(
         &mut self,
-        call: impl Future<Output = Result<T, SourceError>> + Send + 'static,
-    ) -> Result<T, SourceError> {
+        call: impl Future<Output = Result<A, SourceError>> + Send + 'static,
+    ) -> Result<A, SourceError> {
         let patience = self.settings.lookup_timeout;
-        figures().project_queries.increment(1);
+        T::figures().queries.increment(1);
         let mut call = tokio::spawn(call);
         let outcome = match time::timeout(patience, &mut call).await {
             Ok(Ok(outcome)) => outcome,
@@ -179,15 +200,15 @@ impl<S: ProjectSource> Gatherer<S> {
             }
         };
         match &outcome {
-            Ok(_) if self.failing => tracing::info!("project keys can be looked up again"),
+            Ok(_) if self.failing => tracing::info!("{} can be looked up again", T::KEYS),
             Err(error) if !self.failing => {
-                tracing::warn!(%error, "project keys cannot be looked up; known ones keep working");
+                tracing::warn!(%error, "{} cannot be looked up; known ones keep working", T::KEYS);
             }
             Ok(_) | Err(_) => {}
         }
         self.failing = outcome.is_err();
         if self.failing {
-            figures().project_lookups_failed.increment(1);
+            T::figures().failed.increment(1);
         }
         outcome
     }
@@ -198,19 +219,21 @@ impl<S: ProjectSource> Gatherer<S> {
             return;
         }
         let (path, known) = (self.snapshot.clone(), self.cache.known());
-        let written = tokio::task::spawn_blocking(move || snapshot::write(&path, known)).await;
+        let confirmed = self.cache.confirmed();
+        let told = self.trust.limit.map(|_| confirmed);
+        let written = tokio::task::spawn_blocking(move || snapshot::write(&path, known, told)).await;
         match written.map_err(std::io::Error::other).flatten() {
-            Ok(()) => self.unsaved = false,
+            Ok(()) => (self.unsaved, self.saved_confirmed) = (false, confirmed),
             Err(error) => {
                 let path = self.snapshot.display();
-                tracing::warn!(%path, %error, "the snapshot of project keys could not be written");
+                tracing::warn!(%path, %error, "the snapshot of {} could not be written", T::KEYS);
             }
         }
     }
 }
 
 /// Answers those who still wait.
-fn tell(askers: impl IntoIterator<Item = oneshot::Sender<Answer>>, answer: &Answer) {
+fn tell<T: Keyed>(askers: impl IntoIterator<Item = oneshot::Sender<Answer<T>>>, answer: &Answer<T>) {
     for asker in askers {
         // An asker that has given up meanwhile wants no answer.
         _ = asker.send(answer.clone());

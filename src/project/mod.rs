@@ -1,10 +1,11 @@
-//! From a public project key to its project.
+//! From a public project key to its project, and from a backend's secret key to what it may do ([`ApiKeys`]).
 //!
-//! What is promised, whatever is thrown at it:
+//! What is promised of both, whatever is thrown at it:
 //!
 //! - A known key is answered from memory, also while the source (ClickHouse) is away and, by a snapshot on disk,
 //!   right after a start without it. Only then can an answer be stale; otherwise a change is seen within one
-//!   refresh interval and one query.
+//!   refresh interval and one query. Secret keys, which somebody may have had to revoke, are trusted for so long
+//!   without the source's word and no longer, however often the collector is started.
 //! - *Unknown* is said only of a key that the source has denied. Where it cannot be asked, the answer is
 //!   *unavailable*: the caller may come again.
 //! - A flood of random keys costs one query at a time, each for many keys, and a bounded amount of memory; it
@@ -14,31 +15,33 @@
 //! that, looks for changes. So no lookup is ever under way while a change is taken in, and none can put back what
 //! the change has replaced.
 
+mod api_keys;
 mod cache;
 mod gather;
+mod lookup;
 mod origins;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use api_keys::{ApiAccess, ApiKeyError, ApiKeySettings, ApiKeys};
+pub use lookup::{KeySource, Keyed, LookupSettings, SourceError};
 pub use origins::{AllowedOrigins, OriginError};
 
-use std::error::Error;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::metrics::figures;
+use crate::clock::Clock;
+use crate::metrics::{LookupFigures, figures};
 use crate::retry::Retry;
-use cache::Cache;
-use gather::{Gatherer, Miss};
+use lookup::{Lookup, NotFound, Trust};
 
 /// Whom events belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,100 +109,65 @@ impl ProjectError {
     }
 }
 
-/// Where projects are stored.
-pub trait ProjectSource: Send + Sync + 'static {
-    /// The projects of those `keys` that have one, each with its key. The keys are distinct, at most
-    /// [`ProjectSettings::keys_per_query`].
-    fn lookup(
-        &self,
-        keys: Vec<String>,
-    ) -> impl Future<Output = Result<Vec<(String, Project)>, SourceError>> + Send;
-
-    /// A number that changes whenever any key or project does.
-    fn fingerprint(&self) -> impl Future<Output = Result<u64, SourceError>> + Send;
-}
-
-/// Why a source gave no answer.
-#[derive(Debug, Error)]
-pub enum SourceError {
-    /// It could not be asked, or answered with an error.
-    #[error("the query for project keys failed: {0}")]
-    Failed(Box<dyn Error + Send + Sync>),
-    /// It stayed silent for this long.
-    #[error("the query for project keys gave no answer within {0:?}")]
-    TimedOut(Duration),
-    /// A defect of ours.
-    #[error("the query for project keys panicked")]
-    Panicked,
-}
-
-impl SourceError {
-    /// A query that failed for this reason.
-    pub fn failed(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed(cause.into())
-    }
-
-    /// The stable name of this error.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Failed(_) => "project_source_failed",
-            Self::TimedOut(_) => "project_source_timed_out",
-            Self::Panicked => "project_source_panicked",
+impl From<NotFound> for ProjectError {
+    fn from(reason: NotFound) -> Self {
+        match reason {
+            NotFound::Unknown => Self::Unknown,
+            NotFound::Unavailable => Self::Unavailable,
         }
     }
+}
 
-    /// Always later: whatever ails the source, it is asked again.
-    pub const fn retry(&self) -> Retry {
-        Retry::After(Duration::from_secs(1))
+/// What the snapshot has of a project.
+#[derive(Serialize, Deserialize)]
+#[doc(hidden)]
+pub struct StoredProject {
+    id: Uuid,
+    name: String,
+    enabled: bool,
+    origins: Vec<String>,
+}
+
+impl Keyed for Project {
+    type Key = String;
+    type Stored = StoredProject;
+    const KEYS: &'static str = "project keys";
+
+    fn figures() -> &'static LookupFigures {
+        &figures().project_keys
     }
-}
 
-/// How projects are cached and looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProjectSettings {
-    /// How often the source is asked whether anything has changed.
-    pub refresh: Duration,
-    /// How often known keys are read again although nothing seems to have changed: a replica that lags behind
-    /// the one that told of a change cannot leave an old answer here for longer.
-    pub reread: Duration,
-    /// Keys kept with their projects.
-    pub known_capacity: u64,
-    /// Keys remembered as unknown.
-    pub unknown_capacity: u64,
-    /// How long a key is remembered as unknown, if nothing changes before.
-    pub unknown_expiry: Duration,
-    /// Lookups waiting to be gathered; one more is refused as unavailable.
-    pub waiting: usize,
-    /// Keys in one query.
-    pub keys_per_query: usize,
-    /// How long one query may take, and how long a caller waits for a lookup.
-    pub lookup_timeout: Duration,
-    /// How long after a failed lookup the next ones are refused without a query.
-    pub failure_pause: Duration,
-}
+    fn label(&self) -> String {
+        format!("project {}", self.name)
+    }
 
-impl Default for ProjectSettings {
-    fn default() -> Self {
-        Self {
-            refresh: Duration::from_secs(5),
-            reread: Duration::from_mins(1),
-            known_capacity: 10_000,
-            unknown_capacity: 100_000,
-            unknown_expiry: Duration::from_secs(5),
-            waiting: 10_000,
-            keys_per_query: 1_000,
-            lookup_timeout: Duration::from_secs(3),
-            failure_pause: Duration::from_secs(1),
-        }
+    fn origins(&self) -> &AllowedOrigins {
+        &self.origins
+    }
+
+    fn key_text(key: &String) -> String {
+        key.clone()
+    }
+
+    fn read_key(text: String) -> Option<String> {
+        Some(text).filter(|text| text.len() <= Projects::KEY_BYTES)
+    }
+
+    fn stored(&self) -> StoredProject {
+        let origins = self.origins.entries().map(str::to_owned).collect();
+        StoredProject { id: self.id, name: self.name.clone(), enabled: self.enabled, origins }
+    }
+
+    fn restored(stored: StoredProject) -> Option<Self> {
+        let StoredProject { id, name, enabled, origins } = stored;
+        Some(Self { id, name, enabled, origins: AllowedOrigins::stored(origins) })
     }
 }
 
 /// The projects of a collector. Clones share everything; when the last one goes, so does the task behind them.
 #[derive(Clone)]
 pub struct Projects {
-    cache: Arc<Cache>,
-    misses: mpsc::Sender<Miss>,
-    patience: Duration,
+    lookup: Lookup<Project>,
 }
 
 impl Projects {
@@ -210,20 +178,15 @@ impl Projects {
     /// on `runtime`; whoever calls [`find`](Self::find) may run on another. The task behind them ends when the last
     /// clone is gone and the snapshot is written, which takes as long as the disk.
     pub fn start(
-        source: impl ProjectSource,
-        settings: ProjectSettings,
+        source: impl KeySource<Project>,
+        settings: LookupSettings,
         snapshot: PathBuf,
         runtime: &Handle,
     ) -> (Self, JoinHandle<()>) {
-        let cache = Arc::new(Cache::new(&settings));
-        for (key, project) in snapshot::load(&snapshot) {
-            cache.learn(&key, project);
-        }
-        let (misses, receiver) = mpsc::channel(settings.waiting.max(1));
-        let patience = settings.lookup_timeout;
-        let gatherer = Gatherer::new(source, settings, snapshot, Arc::clone(&cache));
-        let task = runtime.spawn(gatherer.run(receiver));
-        (Self { cache, misses, patience }, task)
+        // What is public is trusted for ever, and no clock is looked at.
+        let trust = Trust { limit: None, clock: Clock::system() };
+        let (lookup, task) = Lookup::start(source, settings, snapshot, trust, runtime);
+        (Self { lookup }, task)
     }
 
     /// The answer for `key` if it is in memory.
@@ -231,15 +194,11 @@ impl Projects {
         if key.is_empty() || key.len() > Self::KEY_BYTES {
             return Some(Err(ProjectError::Unknown));
         }
-        let answer = self.cache.get(key);
-        if answer.is_some() {
-            figures().project_hits.increment(1);
-        }
-        answer
+        Some(self.lookup.cached(key)?.map_err(ProjectError::from))
     }
 
     /// The project with this key; from the source where memory has no answer. Waits no longer than
-    /// [`ProjectSettings::lookup_timeout`], on a runtime with its timer enabled.
+    /// [`LookupSettings::lookup_timeout`], on a runtime with its timer enabled.
     ///
     /// # Errors
     /// [`ProjectError::Unknown`] and [`ProjectError::Unavailable`].
@@ -247,16 +206,6 @@ impl Projects {
         if let Some(answer) = self.cached(key) {
             return answer;
         }
-        figures().project_misses.increment(1);
-        let (answer, answered) = oneshot::channel();
-        if self.misses.try_send(Miss { key: key.to_owned(), answer }).is_err() {
-            figures().project_lookups_failed.increment(1);
-            return Err(ProjectError::Unavailable);
-        }
-        match tokio::time::timeout(self.patience, answered).await {
-            Ok(Ok(answer)) => answer,
-            // Too late, or the gathering task is gone and has dropped its end.
-            Ok(Err(_)) | Err(_) => Err(ProjectError::Unavailable),
-        }
+        Ok(self.lookup.ask(key.to_owned()).await?)
     }
 }

@@ -1,8 +1,13 @@
 //! The known keys on disk, for a start without the source.
 //!
-//! One JSON object: `{"version": 1, "keys": [{"key", "id", "name", "enabled", "origins": […]}, …]}`. It is
-//! replaced as a whole (written beside, synced, renamed, the directory synced), so a crash leaves the old one or
-//! the new one. Whatever cannot be read is left out with a warning: a snapshot is a convenience, not a record.
+//! One JSON object: `{"version": 1, "confirmed_at": …, "keys": [{"key", …}, …]}`. `confirmed_at`, in milliseconds since
+//! 1970, is when the source last stood behind the keys; keys that are trusted for ever have none. Of a project's key
+//! there are "id", "name", "enabled" and "origins"; of an API key, whose "key" is its hash, what [`StoredAccess`] has.
+//!
+//! The file is replaced as a whole (written beside, synced, renamed, the directory synced), so a crash leaves the old
+//! one or the new one. Whatever cannot be read is left out with a warning: a snapshot is a convenience, not a record.
+//!
+//! [`StoredAccess`]: super::api_keys::StoredAccess
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -11,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{AllowedOrigins, Project, Projects};
+use super::Keyed;
+use super::lookup::{Trust, millis};
+use crate::event::Timestamp;
 
 const VERSION: u32 = 1;
 
@@ -21,50 +27,65 @@ const VERSION: u32 = 1;
 const READ_LIMIT: u64 = 256 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
-struct Snapshot {
+struct Snapshot<S> {
     version: u32,
-    keys: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirmed_at: Option<i64>,
+    keys: Vec<Entry<S>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct Entry<S> {
     key: String,
-    id: Uuid,
-    name: String,
-    enabled: bool,
-    origins: Vec<String>,
+    #[serde(flatten)]
+    stored: S,
 }
 
-/// The keys of the snapshot at `path`; none if there is no snapshot or it is no good.
-pub(super) fn load(path: &Path) -> Vec<(String, Project)> {
+/// The keys of the snapshot at `path` that may still be trusted, and when the source last stood behind them. None if
+/// there is no snapshot or it is no good: then the moment is now, since behind nothing anybody stands.
+pub(super) fn load<T: Keyed>(path: &Path, trust: &Trust) -> (Vec<(T::Key, T)>, Timestamp) {
+    let now = trust.clock.now();
     match read(path) {
-        Ok(keys) => keys,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        // A clock that has been put back must not make the keys last longer.
+        Ok((keys, told)) => match (told.map(|told| told.min(now)), trust.limit) {
+            (_, None) => (keys, now),
+            (Some(told), Some(limit)) if now <= told.shifted(millis(limit)) => (keys, told),
+            _ => {
+                tracing::warn!(path = %path.display(), "the snapshot of {} is too old to be trusted", T::KEYS);
+                (Vec::new(), now)
+            }
+        },
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "ignoring the snapshot of project keys");
-            Vec::new()
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(path = %path.display(), %error, "ignoring the snapshot of {}", T::KEYS);
+            }
+            (Vec::new(), now)
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<(String, Project)>> {
+type Known<T> = Vec<(<T as Keyed>::Key, T)>;
+
+fn read<T: Keyed>(path: &Path) -> io::Result<(Known<T>, Option<Timestamp>)> {
     let file = File::open(path)?.take(READ_LIMIT);
-    let snapshot: Snapshot = serde_json::from_reader(BufReader::new(file))?;
+    let snapshot: Snapshot<T::Stored> = serde_json::from_reader(BufReader::new(file))?;
     if snapshot.version != VERSION {
         let problem = format!("it has version {}, expected {VERSION}", snapshot.version);
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
-    let project = |entry: Entry| {
-        let Entry { key, id, name, enabled, origins } = entry;
-        (key, Project { id, name, enabled, origins: AllowedOrigins::stored(origins) })
-    };
-    let keys = snapshot.keys.into_iter().filter(|entry| entry.key.len() <= Projects::KEY_BYTES);
-    Ok(keys.map(project).collect())
+    let known = |entry: Entry<T::Stored>| Some((T::read_key(entry.key)?, T::restored(entry.stored)?));
+    let keys = snapshot.keys.into_iter().filter_map(known).collect();
+    Ok((keys, snapshot.confirmed_at.map(Timestamp::from_millis)))
 }
 
 /// Replaces the snapshot at `path`; what was there stays whole until the new one is on disk.
-pub(super) fn write(path: &Path, known: Vec<(String, Arc<Project>)>) -> io::Result<()> {
-    let mut keys: Vec<Entry> = known.into_iter().map(Entry::from).collect();
+pub(super) fn write<T: Keyed>(
+    path: &Path,
+    known: Vec<(T::Key, Arc<T>)>,
+    confirmed: Option<Timestamp>,
+) -> io::Result<()> {
+    let entry = |(key, value): (T::Key, Arc<T>)| Entry { key: T::key_text(&key), stored: value.stored() };
+    let mut keys: Vec<_> = known.into_iter().map(entry).collect();
     keys.sort_unstable_by(|a, b| a.key.cmp(&b.key));
 
     let beside = beside(path);
@@ -73,19 +94,13 @@ pub(super) fn write(path: &Path, known: Vec<(String, Arc<Project>)>) -> io::Resu
         Ok(()) | Err(_) => {}
     }
     let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?);
-    serde_json::to_writer(&mut file, &Snapshot { version: VERSION, keys })?;
+    let confirmed_at = confirmed.map(Timestamp::as_millis);
+    serde_json::to_writer(&mut file, &Snapshot { version: VERSION, confirmed_at, keys })?;
     file.flush()?;
     file.get_ref().sync_all()?;
     fs::rename(&beside, path)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-impl From<(String, Arc<Project>)> for Entry {
-    fn from((key, project): (String, Arc<Project>)) -> Self {
-        let origins = project.origins.entries().map(str::to_owned).collect();
-        Self { key, id: project.id, name: project.name.clone(), enabled: project.enabled, origins }
-    }
 }
 
 /// The new snapshot until it is whole.
@@ -99,7 +114,19 @@ fn beside(path: &Path) -> PathBuf {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use uuid::Uuid;
+
+    use super::super::{AllowedOrigins, Project};
     use super::*;
+    use crate::clock::Clock;
+
+    fn load(path: &Path) -> Vec<(String, Project)> {
+        super::load(path, &Trust { limit: None, clock: Clock::system() }).0
+    }
+
+    fn write(path: &Path, known: Vec<(String, Arc<Project>)>) -> io::Result<()> {
+        super::write(path, known, None)
+    }
 
     fn project(name: &str, origins: &[&str]) -> Project {
         let origins = origins.iter().map(|&origin| origin.to_owned()).collect();

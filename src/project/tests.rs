@@ -69,7 +69,7 @@ impl Source {
     }
 }
 
-impl ProjectSource for Source {
+impl KeySource<Project> for Source {
     async fn lookup(&self, keys: Vec<String>) -> Result<Vec<(String, Project)>, SourceError> {
         let found = {
             let rows = self.0.rows.lock().unwrap();
@@ -89,20 +89,20 @@ fn project(key: &str) -> Project {
     Project { id: Uuid::from_u128(1), name, enabled: true, origins: AllowedOrigins::default() }
 }
 
-fn start(source: &Source, directory: &TempDir, settings: ProjectSettings) -> Projects {
+fn start(source: &Source, directory: &TempDir, settings: LookupSettings) -> Projects {
     Projects::start(source.clone(), settings, directory.path().join("projects.json"), &Handle::current()).0
 }
 
 async fn run(keys: &[&str]) -> (Source, Projects, TempDir) {
     let (source, directory) = (Source::new(keys), tempfile::tempdir().unwrap());
-    let projects = start(&source, &directory, ProjectSettings::default());
+    let projects = start(&source, &directory, LookupSettings::default());
     settle().await;
     (source, projects, directory)
 }
 
 /// Waits as long as a change may take to be seen.
 async fn settle() {
-    time::sleep(ProjectSettings::default().refresh + 10 * QUERY).await;
+    time::sleep(LookupSettings::default().refresh + 10 * QUERY).await;
 }
 
 fn enabled(answer: Option<Result<Arc<Project>, ProjectError>>) -> bool {
@@ -152,7 +152,7 @@ async fn a_flood_of_random_keys_is_bounded_and_pushes_out_no_known_key() {
     let known: Vec<_> = (0..100).map(|key| format!("pk_known_{key}")).collect();
     let source = Source::new(&known.iter().map(String::as_str).collect::<Vec<_>>());
     let directory = tempfile::tempdir().unwrap();
-    let settings = ProjectSettings { known_capacity: 200, unknown_capacity: 1_000, ..Default::default() };
+    let settings = LookupSettings { known_capacity: 200, unknown_capacity: 1_000, ..Default::default() };
     let projects = start(&source, &directory, settings);
     for key in &known {
         projects.find(key).await.unwrap();
@@ -174,8 +174,8 @@ async fn a_flood_of_random_keys_is_bounded_and_pushes_out_no_known_key() {
     for key in &known {
         assert_eq!(*projects.cached(key).unwrap().unwrap(), project(key));
     }
-    projects.cache.prune();
-    assert!(projects.cache.unknown_count() <= 1_000);
+    projects.lookup.cache.prune();
+    assert!(projects.lookup.cache.unknown_count() <= 1_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ async fn an_unknown_key_is_remembered_until_something_changes_or_it_expires() {
     let directory = tempfile::tempdir().unwrap();
     let source = Source::new(&[]);
     let patient = Duration::from_mins(10);
-    let settings = ProjectSettings { unknown_expiry: patient, ..Default::default() };
+    let settings = LookupSettings { unknown_expiry: patient, ..Default::default() };
     let projects = start(&source, &directory, settings);
     assert_eq!(projects.find("pk_late").await, Err(ProjectError::Unknown));
     assert_eq!(projects.find("pk_late").await, Err(ProjectError::Unknown));
@@ -300,7 +300,7 @@ async fn a_change_that_was_missed_is_seen_by_the_next_full_reading() {
     source.0.version.fetch_sub(1, Ordering::Relaxed);
     settle().await;
     assert!(enabled(projects.cached("pk_a")), "nothing told of the change");
-    time::sleep(ProjectSettings::default().reread + ProjectSettings::default().refresh).await;
+    time::sleep(LookupSettings::default().reread + LookupSettings::default().refresh).await;
     assert!(!enabled(projects.cached("pk_a")));
 }
 
@@ -313,7 +313,7 @@ async fn the_snapshot_answers_after_a_start_without_the_source() {
     drop(projects);
 
     source.feel(Mood::Failing);
-    let projects = start(&source, &directory, ProjectSettings::default());
+    let projects = start(&source, &directory, LookupSettings::default());
     assert!(enabled(projects.cached("pk_a")), "before any task has run");
     settle().await;
     assert!(enabled(projects.cached("pk_b")));
@@ -327,7 +327,7 @@ async fn the_snapshot_answers_after_a_start_without_the_source() {
     settle().await;
     drop(projects);
     source.feel(Mood::Failing);
-    let projects = start(&source, &directory, ProjectSettings::default());
+    let projects = start(&source, &directory, LookupSettings::default());
     assert!(!enabled(projects.cached("pk_a")));
     assert_eq!(projects.cached("pk_b"), None);
 }
@@ -350,8 +350,7 @@ fn callers_are_answered_when_the_runtime_of_the_task_is_gone() {
     let build = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (theirs, ours) = (build(), build());
     let path = directory.path().join("projects.json");
-    let (projects, _task) =
-        Projects::start(source.clone(), ProjectSettings::default(), path, theirs.handle());
+    let (projects, _task) = Projects::start(source.clone(), LookupSettings::default(), path, theirs.handle());
     let asking = ours.spawn({
         let projects = projects.clone();
         async move { projects.find("pk_a").await }

@@ -223,6 +223,9 @@ mod tests {
             os: "",
             device: "",
             bot: id % 2 == 1,
+            api_source: "",
+            source_id: text,
+            metadata: "{}",
         }
     }
 

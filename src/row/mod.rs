@@ -61,6 +61,9 @@ const EVENT_COLUMNS: &[(&str, &str)] = &[
     ("os", WORD),
     ("device", WORD),
     ("bot", "Bool"),
+    ("api_source", WORD),
+    ("source_id", STRING),
+    ("metadata", STRING),
 ];
 
 const REJECTED_EVENT_COLUMNS: &[(&str, &str)] = &[
@@ -141,6 +144,9 @@ pub struct EventRow<'a> {
     pub os: &'a str,
     pub device: &'a str,
     pub bot: bool,
+    pub api_source: &'a str,
+    pub source_id: &'a str,
+    pub metadata: &'a str,
 }
 
 impl EventRow<'_> {
@@ -172,6 +178,9 @@ impl EventRow<'_> {
         put_text(out, self.os);
         put_text(out, self.device);
         out.push(u8::from(self.bot));
+        put_text(out, self.api_source);
+        put_text(out, self.source_id);
+        put_text(out, self.metadata);
     }
 }
 

@@ -35,6 +35,7 @@ use self::file::{Done, Import};
 use self::send::Sender;
 use self::state::Destination;
 use super::snippet::{Collector, parse_collector};
+use crate::api_key::ApiKey;
 use crate::clickhouse::Password;
 use crate::config::{ConfigError, parse_duration};
 
@@ -203,9 +204,11 @@ impl ImportArgs {
     }
 
     fn sender(&self) -> anyhow::Result<Sender> {
-        let key = HeaderValue::try_from(self.key.reveal()).ok().filter(|key| !key.is_empty());
-        let problem = "expected an API key, as `weir key create` prints it";
-        let key = key.ok_or_else(|| ConfigError::new("--key (WEIR_API_KEY)", problem))?;
+        // Not while arguments are parsed, where what is wrong is repeated.
+        let problem = "it is no API key, or mistyped; expected one as `weir key create` prints it";
+        let key = ApiKey::parse(self.key.reveal().trim())
+            .and_then(|key| HeaderValue::try_from(key.expose()).ok())
+            .ok_or_else(|| ConfigError::new("--key (WEIR_API_KEY)", problem))?;
         let url: Uri = format!("{}{PATH}", self.url.url)
             .parse()
             .map_err(|error| ConfigError::new("--url (WEIR_COLLECTOR_URL)", format!("{error}")))?;
@@ -217,7 +220,7 @@ impl ImportArgs {
     }
 
     fn destination(&self) -> Destination {
-        Destination::new(&self.url.url, self.key.reveal())
+        Destination::new(&self.url.url, self.key.reveal().trim())
     }
 }
 

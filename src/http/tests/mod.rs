@@ -53,6 +53,10 @@ impl Apis for Probe {
             Err(error) => Rejection::from(error).into(),
         }
     }
+
+    async fn backend_events(&self, _request: Request<RequestBody>) -> Answer {
+        json(StatusCode::CREATED, &"a backend's")
+    }
 }
 
 /// A listener on a free port of the loopback interface, shut down when it is dropped.

@@ -1,6 +1,8 @@
 //! The tables.
 
-use weir::clickhouse::{MigrationError, Store};
+use bytes::Bytes;
+use weir::clickhouse::{Insert, MigrationError, Store};
+use weir::row::Table;
 
 use super::Server;
 
@@ -16,12 +18,42 @@ async fn migrating_twice_and_from_many_at_once_makes_the_tables_once() {
     server.store().migrate().await.expect("again");
     assert_eq!(
         server.sql("SELECT name FROM system.tables WHERE database = 'weir' ORDER BY name").await,
-        "events\nmigrations\nproject_keys\nrejected_events"
+        "api_keys\nevents\nmigrations\nproject_keys\nrejected_events"
     );
-    assert_eq!(server.sql("SELECT DISTINCT number FROM migrations ORDER BY number").await, "1\n2\n3");
+    assert_eq!(server.sql("SELECT DISTINCT number FROM migrations ORDER BY number").await, "1\n2\n3\n4\n5");
     let uncommented = "SELECT table, name FROM system.columns WHERE database = 'weir' AND comment = ''";
     assert_eq!(server.sql(uncommented).await, "");
     assert_eq!(server.store().degraded_tables().await.expect("a look"), []);
+    server.stop().await;
+}
+
+/// What a version without API keys wrote and made: its rows are kept, and its segments, whose header names fewer
+/// columns, are loaded still.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_and_segments_from_before_backends_are_taken_over() {
+    let (server, store) = Server::with_tables().await;
+    for column in ["api_source", "source_id", "metadata"] {
+        server.sql(&format!("ALTER TABLE events DROP COLUMN {column}")).await;
+    }
+    server.sql("ALTER TABLE migrations DELETE WHERE number >= 4 SETTINGS mutations_sync = 1").await;
+    server.sql("INSERT INTO events (visitor_id) SELECT 'older'").await;
+    store.migrate().await.expect("migrated");
+
+    let columns = &Table::Events.columns()[..20];
+    assert_eq!(columns[19].0, "bot");
+    let mut segment = vec![20];
+    for text in columns.iter().map(|(name, _)| name).chain(columns.iter().map(|(_, kind)| kind)) {
+        segment.push(u8::try_from(text.len()).expect("short"));
+        segment.extend_from_slice(text.as_bytes());
+    }
+    let mut row = super::rows::encode([super::rows::plain(1)]);
+    assert!(row.ends_with(&[0, 0, 0]), "three empty texts, which the older version did not write");
+    row.truncate(row.len() - 3);
+    segment.extend(row);
+    let insert = Insert { table: "events", token: "old", query_id: "old" };
+    store.insert(&insert, vec![Bytes::from(segment)].into_iter()).await.expect("inserted");
+    let rows = "SELECT visitor_id, bot, api_source, source_id, concat(metadata, '.') FROM events ORDER BY visitor_id";
+    assert_eq!(server.sql(rows).await, "older\tfalse\t\t\t.\nv\tfalse\t\t\t.");
     server.stop().await;
 }
 

@@ -39,6 +39,9 @@ pub(super) fn plain(id: u128) -> EventRow<'static> {
         os: "",
         device: "",
         bot: false,
+        api_source: "",
+        source_id: "",
+        metadata: "",
     }
 }
 
@@ -97,6 +100,9 @@ impl Owned {
             os: text(11),
             device: text(12),
             bot: self.bot,
+            api_source: text(13),
+            source_id: text(14),
+            metadata: text(15),
         }
     }
 }
@@ -107,7 +113,7 @@ fn owned() -> impl Strategy<Value = Owned> {
     let received = RECEIVED..RECEIVED + 40 * 86_400_000;
     let text = prop_oneof![".{0,40}", "[\\x00-\\x7f]{0,300}", Just(String::new())];
     (
-        proptest::collection::vec(text, 13),
+        proptest::collection::vec(text, 16),
         any::<(u128, u128)>(),
         (moment.clone(), moment.clone(), received),
         proptest::option::of(moment),

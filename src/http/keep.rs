@@ -1,0 +1,111 @@
+//! A request's events on their way to the disk, whichever API they came by: what is new is written, and the request
+//! goes on when all of it is durable.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::commit::{Commit, Elsewhere};
+use super::events::Intake;
+use super::pace::Pace;
+use crate::event::Timestamp;
+use crate::journal::{Entry, JournalError};
+use crate::recent::Claim;
+use crate::row::Table;
+
+/// How long a request waits for the disk: one that hangs gives no error.
+pub(super) const DURABLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often an event is taken up again whose other copy failed, before its client is asked to come back.
+const ROUNDS: usize = 3;
+
+thread_local! {
+    /// Records are put together here, so that a request costs no allocation for them.
+    static ENTRY: RefCell<Entry> = RefCell::default();
+}
+
+/// An empty entry to put records into.
+pub(super) fn with_entry<T>(fill: impl FnOnce(&mut Entry) -> T) -> T {
+    ENTRY.with_borrow_mut(|entry| {
+        entry.clear();
+        fill(entry)
+    })
+}
+
+/// The events of one request, each at its place from 0.
+pub(super) trait Batch: Sync {
+    /// Whose they are.
+    fn project(&self) -> Uuid;
+    /// When they came.
+    fn received_at(&self) -> Timestamp;
+    /// How many there are.
+    fn events(&self) -> usize;
+    /// The id by which a copy of the event is known; `None` where no copy can have it.
+    fn repeatable_id(&self, index: usize) -> Option<Uuid>;
+    /// Appends the event's row.
+    fn encode(&self, index: usize, rows: &mut Vec<u8>);
+    /// Adds what is to be kept beside the events.
+    fn encode_rest(&self, _entry: &mut Entry) {}
+}
+
+impl Intake {
+    /// Returns once every event of the batch is durable, by this request or by another one that brought it too;
+    /// says how many are by this one.
+    pub(super) async fn keep(&self, batch: &impl Batch, pace: &Pace) -> Result<usize, JournalError> {
+        pace.within(DURABLE_WITHIN, self.keep_all(batch)).await.unwrap_or(Err(JournalError::Failed))
+    }
+
+    async fn keep_all(&self, batch: &impl Batch) -> Result<usize, JournalError> {
+        let (commit, mut elsewhere) = self.write(batch, None);
+        let mut written = commit.finish().await?;
+        for _ in 0..ROUNDS {
+            let mut failed = Vec::new();
+            for (index, outcome) in elsewhere {
+                if !outcome.is_stored().await {
+                    failed.push(index);
+                }
+            }
+            if failed.is_empty() {
+                return Ok(written);
+            }
+            let commit;
+            (commit, elsewhere) = self.write(batch, Some(&failed));
+            written += commit.finish().await?;
+        }
+        Err(JournalError::Failed)
+    }
+
+    /// Hands the rows of the batch's new events to the journal, or of some of them; and names those that another
+    /// request is writing at the moment.
+    fn write(&self, batch: &impl Batch, only: Option<&[usize]>) -> (Commit, Elsewhere) {
+        let (project, received_at) = (batch.project(), batch.received_at());
+        let mut reservation = self.recent.reservation(batch.events());
+        let mut elsewhere = Elsewhere::new();
+        let mut events = 0;
+        let appending = with_entry(|entry| {
+            entry.record(Table::Events, received_at, |rows| {
+                for index in 0..batch.events() {
+                    if only.is_some_and(|only| only.binary_search(&index).is_err()) {
+                        continue;
+                    }
+                    let id = batch.repeatable_id(index);
+                    match id.map_or(Claim::Ours, |id| reservation.claim(project, id)) {
+                        Claim::Ours => {
+                            batch.encode(index, rows);
+                            events += 1;
+                        }
+                        Claim::Stored => {}
+                        Claim::Pending(outcome) => elsewhere.push((index, outcome)),
+                    }
+                }
+                events
+            });
+            if only.is_none() {
+                batch.encode_rest(entry);
+            }
+            self.journal.append(entry)
+        });
+        (Commit::new(appending, reservation, events as usize), elsewhere)
+    }
+}
