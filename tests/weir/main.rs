@@ -13,6 +13,7 @@ mod damage;
 mod demo;
 mod disk;
 mod harness;
+mod import;
 mod journal;
 mod loading;
 mod matrix;
