@@ -65,8 +65,8 @@ impl Import {
         });
     }
 
-    /// The refused lines: number and reason.
-    fn refused(&self, file: &str) -> Vec<(u64, String)> {
+    /// The rejected lines: number and reason.
+    fn rejected(&self, file: &str) -> Vec<(u64, String)> {
         let text = fs::read_to_string(self.folder.path().join(file)).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.map(|line| (line["line"].as_u64().unwrap(), line["reason"].as_str().unwrap().into())).collect()
@@ -151,7 +151,7 @@ fn an_import_that_is_killed_again_and_again_stores_every_line_once() {
     // Under another name, without its state, is the same file.
     let renamed = import.folder.path().join("renamed.ndjson");
     fs::rename(path, &renamed).unwrap();
-    import.run(&[renamed.to_str().unwrap()]).done("20,000 events sent, 0 lines refused, in ");
+    import.run(&[renamed.to_str().unwrap()]).done("20,000 events sent, 0 lines rejected, in ");
     collector.await_loaded();
     assert_eq!(collector.sql("SELECT count() FROM weir.events FINAL"), "20000");
 }
@@ -166,7 +166,7 @@ fn a_collector_that_is_killed_under_an_import_is_waited_for() {
     import.await_line(&mut child, 4_000);
     let setup = collector.kill();
     let collector = setup.start();
-    Said::new(&child.wait_with_output().unwrap(), &import.key).done("20,000 events sent, 0 lines refused");
+    Said::new(&child.wait_with_output().unwrap(), &import.key).done("20,000 events sent, 0 lines rejected");
     collector.await_loaded();
     let counts = "SELECT count(), uniqExact(event_id) FROM weir.events FINAL";
     assert_eq!(collector.sql(counts), "20000\t20000");
@@ -190,12 +190,12 @@ fn lines_that_are_no_good_are_set_apart_with_their_numbers_and_reasons() {
     let path = import.file(&format!("{good}\n{}\n{}", bad.join("\n"), lines(100)));
     let said = import.run(&[path.to_str().unwrap(), "--source", "other"]);
     assert_eq!(said.code, 1, "{}", said.error);
-    assert!(said.out.starts_with("1,600 events sent, 8 lines refused"), "{}", said.out);
+    assert!(said.out.starts_with("1,600 events sent, 8 lines rejected"), "{}", said.out);
     assert!(said.error.contains("events.ndjson.rejected.ndjson has the others, and why"), "{}", said.error);
-    let refused = import.refused("events.ndjson.rejected.ndjson");
+    let rejected = import.rejected("events.ndjson.rejected.ndjson");
     let reasons = ["not a JSON object", "timestamp", "type", "data", "metadata", "65536", "1048576", "id"];
-    assert_eq!(refused.len(), bad.len(), "{refused:?}");
-    for ((line, reason), (index, expected)) in refused.iter().zip((1_502..).zip(reasons)) {
+    assert_eq!(rejected.len(), bad.len(), "{rejected:?}");
+    for ((line, reason), (index, expected)) in rejected.iter().zip((1_502..).zip(reasons)) {
         assert_eq!(*line, index, "{reason}");
         assert!(reason.contains(expected), "{line}: {reason}");
     }
@@ -211,14 +211,14 @@ fn standard_input_starts_over_as_the_same_events() {
     let half = &content[..content.len() / 2];
     // Cut off in the middle of a line.
     let said = import.pipe(half, &["-"]);
-    assert_eq!((said.code, import.refused("stdin.rejected.ndjson").len()), (1, 1), "{}", said.error);
+    assert_eq!((said.code, import.rejected("stdin.rejected.ndjson").len()), (1, 1), "{}", said.error);
     for _ in 0..2 {
-        import.pipe(&content, &["-"]).done("2,500 events sent, 0 lines refused");
+        import.pipe(&content, &["-"]).done("2,500 events sent, 0 lines rejected");
     }
     assert_eq!(stored(&collector), "2500\t2500\t2500");
     assert!(
         !import.folder.path().join("stdin.rejected.ndjson").exists(),
-        "nothing was refused the last time"
+        "nothing was rejected the last time"
     );
 }
 
@@ -241,7 +241,7 @@ fn an_events_fields_are_those_of_its_line() {
     let line = r#"{"event_type":"a","data":{"url":"/x", "n": 1},"metadata":{"export": 7},"source_id":"eu-1",
         "id":"67e55044-10b1-426f-9247-bb680e5fe0c8","timestamp":"1969-07-20T20:17:40Z","other":true}"#;
     let path = import.file(&line.replace('\n', ""));
-    import.run(&[path.to_str().unwrap(), "--source", "moon"]).done("1 events sent");
+    import.run(&[path.to_str().unwrap(), "--source", "moon"]).done("1 event sent, 0 lines rejected");
     collector.await_events(1);
     let row = collector.sql(
         "SELECT event_id, type, source, api_source, source_id, metadata, data, url, timestamp FROM weir.events",
@@ -287,7 +287,7 @@ fn what_cannot_be_imported_is_told_at_once() {
     }
     let key = revoked(&collector);
     import.key = key;
-    eventually("a revoked key to be refused", || {
+    eventually("a revoked key to be rejected", || {
         let found = import.run(&[path, "--restart"]);
         found.error.contains("does not take the key: Invalid or missing API key").then_some(())
     });
@@ -297,8 +297,8 @@ fn what_cannot_be_imported_is_told_at_once() {
 /// A key that is no more.
 fn revoked(collector: &Collector) -> String {
     let key = collector.weir(&["key", "create", "demo"]);
-    let list = collector.weir(&["key", "list"]);
-    let last = list.lines().map(|line| line.split('\t').next().unwrap()).max().unwrap();
+    let keys = collector.weir(&["key", "list"]);
+    let last = keys.lines().map(|line| line.split('\t').next().unwrap()).max().unwrap();
     collector.weir(&["key", "revoke", last]);
     key
 }

@@ -20,7 +20,7 @@ use super::identity::{Identity, know, stream_event_id};
 use super::line::{self, Origin};
 use super::progress::Progress;
 use super::reader::{Line, Lines};
-use super::refused::RefusedLines;
+use super::rejected::RejectedLines;
 use super::send::{Refusal, Sender, Verdict};
 use super::state::{Beginning, Destination, State, state_path, with_ending};
 use super::window::{Outcome, Part, RequestLimits, Settled, Window};
@@ -38,7 +38,7 @@ const BODY: usize = 1000 * 1024;
 /// An input that pauses for so long has what it has given sent.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// When so many lines are refused and none is taken, the whole input is not what it is thought to be.
+/// When so many lines are rejected and none is taken, the whole input is not what it is thought to be.
 const HOPELESS: u64 = 1_000;
 
 /// What has come of an import.
@@ -46,9 +46,9 @@ pub(super) struct Done {
     /// Events that the collector has, those of earlier runs included.
     pub(super) sent: u64,
     pub(super) sent_before: u64,
-    pub(super) refused: u64,
-    /// The file that has the refused ones.
-    pub(super) refused_lines: PathBuf,
+    pub(super) rejected: u64,
+    /// The file that has the rejected ones.
+    pub(super) rejected_lines: PathBuf,
 }
 
 /// An import under way.
@@ -60,14 +60,14 @@ pub(super) struct Import {
     limits: RequestLimits,
     /// Where a file's state is kept, and the state.
     state: Option<(PathBuf, State)>,
-    refused_lines: RefusedLines,
+    rejected_lines: RejectedLines,
     progress: Progress,
     sent: u64,
     sent_before: u64,
-    refused: u64,
-    /// Why the first refused line was.
+    rejected: u64,
+    /// Why the first rejected line was.
     first_reason: Option<String>,
-    /// The origin of an event that was refused alone without being named, and what was said of it: the origin is
+    /// The origin of an event that was rejected alone without being named, and what was said of it: the origin is
     /// likely at fault.
     suspect: Option<(Origin, String)>,
 }
@@ -93,7 +93,7 @@ impl Import {
         let earlier = left.as_ref().map(|left| left.size);
         // It may take a while, in which signals have to be heard.
         let known = tokio::task::spawn_blocking(move || know(&mut file, size, earlier)).await??;
-        let Beginning { state, notice } = State::begin(left, destination, known, size, args.restart);
+        let Beginning { state, notice } = State::begin(left, destination, known, size, args.restart)?;
         if let Some(notice) = notice {
             eprintln!("weir: {name}: {notice}");
         }
@@ -105,8 +105,8 @@ impl Import {
             let shown = state_path.display();
             format!("cannot write {shown}, which says how far it is (--state names another folder)")
         })?;
-        let refused_path = args.rejected.clone().unwrap_or_else(|| with_ending(path, ".rejected.ndjson"));
-        let refused_lines = open_refused(refused_path, name.clone(), state.refused_bytes)?;
+        let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(path, ".rejected.ndjson"));
+        let rejected_lines = open_rejected(rejected_path, name.clone(), state.rejected_bytes)?;
         let mut file = tokio::fs::File::open(path).await?;
         file.seek(io::SeekFrom::Start(state.offset)).await?;
         let rest: Box<dyn AsyncRead + Unpin> = Box::new(file.take(size - state.offset));
@@ -115,11 +115,11 @@ impl Import {
             identity: Some(state.identity.clone()),
             source: args.source.clone(),
             limits: REQUEST,
-            refused_lines,
+            rejected_lines,
             progress: Progress::start(&name, Some(size), state.offset),
             sent: state.sent,
             sent_before: state.sent,
-            refused: state.refused,
+            rejected: state.rejected,
             first_reason: None,
             suspect: None,
             state: Some((state_path, state)),
@@ -137,17 +137,17 @@ impl Import {
         };
         let input: Box<dyn AsyncRead + Unpin> = Box::new(input);
         let last = path.and_then(Path::file_name).map_or(Path::new("stdin"), Path::new);
-        let refused_path = args.rejected.clone().unwrap_or_else(|| with_ending(last, ".rejected.ndjson"));
+        let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(last, ".rejected.ndjson"));
         Ok(Some(Self {
             input: Lines::new(input, LONGEST_LINE, 0, 0).with_digests(),
             identity: None,
             source: args.source.clone(),
             limits: REQUEST,
-            refused_lines: open_refused(refused_path, name.clone(), 0)?,
+            rejected_lines: open_rejected(rejected_path, name.clone(), 0)?,
             progress: Progress::start(&name, None, 0),
             sent: 0,
             sent_before: 0,
-            refused: 0,
+            rejected: 0,
             first_reason: None,
             suspect: None,
             state: None,
@@ -171,8 +171,8 @@ impl Import {
             state.save(path)?;
         }
         self.progress.finish();
-        let Self { sent, sent_before, refused, refused_lines, .. } = self;
-        Ok(Done { sent, sent_before, refused, refused_lines: refused_lines.path().to_owned() })
+        let Self { sent, sent_before, rejected, rejected_lines, .. } = self;
+        Ok(Done { sent, sent_before, rejected, rejected_lines: rejected_lines.path().to_owned() })
     }
 
     async fn read_window(&mut self) -> anyhow::Result<Window> {
@@ -232,7 +232,7 @@ impl Import {
                 }
                 Verdict::TooLarge(reason) => {
                     for place in places {
-                        window.settle(place, Outcome::Refused(reason.clone()));
+                        window.settle(place, Outcome::Rejected(reason.clone()));
                     }
                 }
                 Verdict::Refused(refusal) => {
@@ -245,7 +245,7 @@ impl Import {
     }
 
     /// Settles the events that a refusal names, and leaves the others to be sent again. One that names none is parted
-    /// until an event stands alone; where all of an origin's are refused in the same words, it is not parted further.
+    /// until an event stands alone; where all of an origin's are rejected in the same words, it is not parted further.
     fn refuse(
         &mut self,
         window: &mut Window,
@@ -258,7 +258,7 @@ impl Import {
         if !events.is_empty() {
             let named: Vec<usize> = events.iter().map(|(index, _)| *index).collect();
             for (index, reason) in events {
-                window.settle(places[index], Outcome::Refused(reason));
+                window.settle(places[index], Outcome::Rejected(reason));
             }
             let others = places.iter().enumerate().filter(|(index, _)| !named.contains(index));
             let others: Vec<usize> = others.map(|(_, place)| *place).collect();
@@ -272,51 +272,51 @@ impl Import {
             return halve(places, left);
         }
         for place in places {
-            window.settle(*place, Outcome::Refused(detail.clone()));
+            window.settle(*place, Outcome::Rejected(detail.clone()));
         }
         self.suspect = Some((origin.clone(), detail));
     }
 
     /// Writes down what is settled at the window's front.
     fn advance(&mut self, window: &mut Window) -> anyhow::Result<()> {
-        let Settled { sent, refused, position } = window.advance();
-        let path = self.refused_lines.path().display().to_string();
-        self.refused_lines.write(&refused).with_context(|| format!("cannot write {path} (--rejected)"))?;
-        let count = refused.len() as u64;
-        if let Some((_, reason)) = refused.first() {
+        let Settled { sent, rejected, position } = window.advance();
+        let path = self.rejected_lines.path().display().to_string();
+        self.rejected_lines.write(&rejected).with_context(|| format!("cannot write {path} (--rejected)"))?;
+        let count = rejected.len() as u64;
+        if let Some((_, reason)) = rejected.first() {
             self.first_reason.get_or_insert(reason.clone());
         }
         self.sent += sent;
-        self.refused += count;
+        self.rejected += count;
         let Some(position) = position else { return Ok(()) };
         if let Some((path, state)) = &mut self.state {
             state.offset = position.offset;
             state.line = position.line;
             state.sent = self.sent;
-            state.refused = self.refused;
-            state.refused_bytes = self.refused_lines.bytes();
+            state.rejected = self.rejected;
+            state.rejected_bytes = self.rejected_lines.bytes();
             state.save(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
         self.progress.moved(position.offset, sent, count);
-        if self.sent == 0 && self.refused >= HOPELESS {
+        if self.sent == 0 && self.rejected >= HOPELESS {
             // Another attempt, told something else, begins at the first line.
             if let Some((path, _)) = &self.state {
                 std::fs::remove_file(path)?;
             }
             let (count, reason) =
-                (HumanCount(self.refused), self.first_reason.as_deref().unwrap_or_default());
+                (HumanCount(self.rejected), self.first_reason.as_deref().unwrap_or_default());
             bail!("none of its first {count} lines was taken, the first of them because: {reason}");
         }
         Ok(())
     }
 }
 
-fn open_refused(path: PathBuf, input: String, bytes: u64) -> anyhow::Result<RefusedLines> {
+fn open_rejected(path: PathBuf, input: String, bytes: u64) -> anyhow::Result<RejectedLines> {
     let shown = path.display().to_string();
-    RefusedLines::open(path, input, bytes).with_context(|| format!("cannot write {shown} (--rejected)"))
+    RejectedLines::open(path, input, bytes).with_context(|| format!("cannot write {shown} (--rejected)"))
 }
 
-/// Sees to it that files of other kinds are not refused line by line.
+/// Sees to it that files of other kinds are not rejected line by line.
 fn check_beginning(text: &[u8]) -> anyhow::Result<()> {
     if text.trim_ascii_start().starts_with(b"[") {
         bail!("it is one JSON array, and not an object a line; `jq -c '.[]'` makes lines of it");

@@ -45,7 +45,7 @@ struct Wire<'a> {
 }
 
 /// Reads a line; `source` is for one that names none, and `make_id` for one without an id. An error is the reason why
-/// the line is refused, as a sentence.
+/// the line is rejected, as a sentence.
 pub(super) fn read(
     text: &[u8],
     source: Option<&str>,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_told_with_the_reason() {
+    fn what_is_rejected_is_told_with_the_reason() {
         for (line, reason) in [
             ("nonsense", "the line is not a JSON object"),
             (r#"["a",{}]"#, "the line is not a JSON object"),

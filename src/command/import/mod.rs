@@ -1,7 +1,7 @@
 //! `weir import`: events from files of one JSON object a line, sent to a running collector as any backend sends them.
 //!
 //! ```text
-//! file ─► lines ─► window: lines parted by source ─► one request at a time ─► state, refused lines
+//! file ─► lines ─► window: lines parted by source ─► one request at a time ─► state, rejected lines
 //! ```
 //!
 //! Each event has an id, its own or one made of file and line, so that to send a line again is harmless; each request
@@ -14,7 +14,7 @@ mod identity;
 mod line;
 mod progress;
 mod reader;
-mod refused;
+mod rejected;
 mod send;
 mod state;
 #[cfg(test)]
@@ -49,20 +49,23 @@ pub(super) const HELP: &str = r#"A line is an event:
    "metadata": {"export": 7}, "source": "shop", "source_id": "eu-1",
    "id": "67e55044-10b1-426f-9247-bb680e5fe0c8"}
 
-It has a type (or event_type) and data, an object; and it may have the others. Without a timestamp the
-event's time is that of its import; without a source it is --source's. Other fields are left out, and
-blank lines passed over. An id is a UUID; without one, it is made of the file's content (not its name)
-and the line's number: the same file gives the same ids, so importing it again changes nothing. Standard
-input makes an id of everything up to the line's end: the same input gives the same ids.
+It has a type (or event_type) and data, an object; it may have the others. Without a timestamp
+the event's time is that of its import; without a source it is --source's. Other fields are
+left out, and blank lines passed over. An id is a UUID; without one, it is made of the file's
+content (not its name) and the line's number: the same file gives the same ids, and importing
+it again changes nothing. Standard input makes an id of everything up to the line's end, so
+that the same input gives the same ids.
 
-A file is imported up to where it ends at the start. What it is given later, the next import adds. How
-far it is done stands beside it in FILE.import.json; a stopped import goes on from there, by the same
-command. Standard input starts over, which its ids make harmless.
+A file is imported up to where it ends at the start; what it is given later, the next import
+adds. How far it is done stands beside it in FILE.import.json: a stopped import goes on from
+there, by the same command. A file that is another one now is imported by --restart. Standard
+input starts over, which its ids make harmless.
 
-Lines that are not taken go to FILE.rejected.ndjson with their numbers and the reasons, in which case
-the command ends with 1; `jq -c .event` makes lines of them again.
+Lines that are not taken go to FILE.rejected.ndjson (stdin.rejected.ndjson) with their numbers
+and the reasons; the command then ends with 1. `jq -c .event` makes lines of them again.
 
-A key is made by `weir key create PROJECT`. Put it into WEIR_API_KEY, where other users cannot read it."#;
+A key is made by `weir key create PROJECT`. Put it into WEIR_API_KEY, where other users cannot
+read it."#;
 
 #[allow(clippy::doc_markdown, reason = "the comments are the text of --help, where backticks are noise")]
 #[derive(Args)]
@@ -110,7 +113,7 @@ pub(super) struct ImportArgs {
 enum Input {
     /// Read from where its import was stopped.
     File(PathBuf),
-    /// Read once: a pipe, with the name that its refused lines are filed under.
+    /// Read once: a pipe, with the name that its rejected lines are filed under.
     Stream(Option<PathBuf>),
 }
 
@@ -151,9 +154,9 @@ async fn import(args: &ImportArgs, inputs: &[Input], mut sender: Sender) -> anyh
         all.push(done);
     }
     println!("{}, in {}", summary(&all), HumanDuration(begun.elapsed()));
-    let refused: Vec<_> = all.iter().filter(|done| done.refused > 0).collect();
-    if !refused.is_empty() {
-        let files: Vec<_> = refused.iter().map(|done| done.refused_lines.display().to_string()).collect();
+    let rejected: Vec<_> = all.iter().filter(|done| done.rejected > 0).collect();
+    if !rejected.is_empty() {
+        let files: Vec<_> = rejected.iter().map(|done| done.rejected_lines.display().to_string()).collect();
         bail!("not every line was taken: {} has the others, and why", files.join(", "));
     }
     Ok(())
@@ -161,13 +164,18 @@ async fn import(args: &ImportArgs, inputs: &[Input], mut sender: Sender) -> anyh
 
 fn summary(all: &[Done]) -> String {
     let sum = |count: fn(&Done) -> u64| all.iter().map(count).sum::<u64>();
-    let (sent, before, refused) =
-        (sum(|done| done.sent), sum(|done| done.sent_before), sum(|done| done.refused));
+    let (sent, before, rejected) =
+        (sum(|done| done.sent), sum(|done| done.sent_before), sum(|done| done.rejected));
     let before = match before {
         0 => String::new(),
         before => format!(" ({} of them before)", HumanCount(before)),
     };
-    format!("{} events sent{before}, {} lines refused", HumanCount(sent), HumanCount(refused))
+    format!("{} sent{before}, {} rejected", counted(sent, "event"), counted(rejected, "line"))
+}
+
+/// A number of things: `1 line`, `2,000 lines`.
+fn counted(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 impl ImportArgs {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use super::counted;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Between two plain lines.
@@ -22,7 +23,7 @@ pub(super) struct Progress {
     /// When the last plain line was.
     told: Instant,
     sent: u64,
-    refused: u64,
+    rejected: u64,
     /// Bytes done.
     position: u64,
 }
@@ -42,7 +43,7 @@ impl Progress {
         });
         let now = Instant::now();
         let name = name.to_owned();
-        Self { name, bar, total, start: position, begun: now, told: now, sent: 0, refused: 0, position }
+        Self { name, bar, total, start: position, begun: now, told: now, sent: 0, rejected: 0, position }
     }
 
     /// Says something once.
@@ -55,10 +56,10 @@ impl Progress {
     }
 
     /// Notes how far this run has come, and what it has done.
-    pub(super) fn moved(&mut self, position: u64, sent: u64, refused: u64) {
+    pub(super) fn moved(&mut self, position: u64, sent: u64, rejected: u64) {
         self.position = position;
         self.sent += sent;
-        self.refused += refused;
+        self.rejected += rejected;
         self.show("");
     }
 
@@ -83,8 +84,8 @@ impl Progress {
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         #[allow(clippy::allow_attributes_without_reason, reason = "a rate is shown in whole events")]
         let rate = (self.sent as f64 / seconds) as u64;
-        let (sent, refused, rate) = (HumanCount(self.sent), HumanCount(self.refused), HumanCount(rate));
-        format!("{sent} events sent, {refused} lines refused, {rate} events/s")
+        let (sent, rejected) = (counted(self.sent, "event"), counted(self.rejected, "line"));
+        format!("{sent} sent, {rejected} rejected, {}/s", HumanCount(rate))
     }
 
     fn share(&self) -> String {

@@ -42,7 +42,7 @@ pub(super) enum Verdict {
     TooLarge(String),
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The events at fault, by their places in the request, each with what is wrong with it. The collector names a

@@ -1,9 +1,9 @@
 //! How far the import of a file has come, in a small file beside it.
 //!
 //! One JSON object, replaced as a whole after each request that the collector has answered: written beside, synced,
-//! renamed. Nothing depends on it but time: a state that is lost, damaged, older than the import, or of a file that
-//! has changed means that lines are sent again, and their ids make that harmless. So whatever does not fit is not
-//! repaired, and the import begins anew.
+//! renamed. For a file that stays as it is only time depends on it: where it is lost, damaged, or older than the import,
+//! lines are sent again, and their ids make that harmless. So one that is of no use is not repaired, and the import
+//! begins anew. It also knows a file that has grown, and refuses one that has changed.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::identity::{Identity, Known, mark};
 
@@ -33,9 +34,9 @@ pub(super) struct State {
     pub(super) offset: u64,
     pub(super) line: u64,
     pub(super) sent: u64,
-    pub(super) refused: u64,
-    /// Bytes of the file of refused lines, so that none stands there twice.
-    pub(super) refused_bytes: u64,
+    pub(super) rejected: u64,
+    /// Bytes of the file of rejected lines, so that none stands there twice.
+    pub(super) rejected_bytes: u64,
     /// Whether all of it is done, a last line without an end included.
     pub(super) is_done: bool,
 }
@@ -54,6 +55,18 @@ impl Destination {
     }
 }
 
+/// What was imported has changed since. As another file its lines would be other events, those that are stored
+/// already among them; and the user alone knows whether it is one.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error(
+    "it has changed since {} of its events were imported. If it is a new file, --restart imports it as one. If lines of \
+     it were mended, that would store all the others a second time: put the file back, and import the mended lines alone",
+    HumanCount(*sent)
+)]
+pub(super) struct Changed {
+    sent: u64,
+}
+
 /// What an import begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Beginning {
@@ -64,13 +77,16 @@ pub(super) struct Beginning {
 
 impl State {
     /// The state to begin with, given the one that was left, and what the file is now.
+    ///
+    /// # Errors
+    /// When what was imported has changed, unless a `restart` is asked for.
     pub(super) fn begin(
         left: Option<Self>,
         destination: &Destination,
         known: Known,
         size: u64,
         restart: bool,
-    ) -> Beginning {
+    ) -> Result<Beginning, Changed> {
         let fresh = |identity: Identity| Self {
             version: VERSION,
             destination: destination.clone(),
@@ -80,35 +96,37 @@ impl State {
             offset: 0,
             line: 0,
             sent: 0,
-            refused: 0,
-            refused_bytes: 0,
+            rejected: 0,
+            rejected_bytes: 0,
             is_done: false,
         };
         let Some(left) = left else {
-            return Beginning { state: fresh(known.whole.clone()), notice: None };
+            return Ok(Beginning { state: fresh(known.whole.clone()), notice: None });
         };
         if known.earlier.as_ref() != Some(&left.content) {
-            let notice =
-                "it has changed since its import began, which starts over: its lines are other events now";
-            return Beginning { state: fresh(known.whole.clone()), notice: Some(notice.to_owned()) };
+            if left.sent > 0 && left.destination == *destination && !restart {
+                return Err(Changed { sent: left.sent });
+            }
+            return Ok(Beginning { state: fresh(known.whole.clone()), notice: None });
         }
         if restart {
-            return Beginning { state: fresh(left.identity), notice: None };
+            return Ok(Beginning { state: fresh(left.identity), notice: None });
         }
         if left.destination != *destination {
             let notice = "it was imported with another key or to another collector; the import starts over";
-            return Beginning { state: fresh(left.identity), notice: Some(notice.to_owned()) };
+            return Ok(Beginning { state: fresh(left.identity), notice: Some(notice.to_owned()) });
         }
         let is_done = left.is_done && left.size == size;
-        if is_done && left.refused > 0 {
-            let notice = "lines of it were refused; all of it is sent again, in case that they are taken now";
-            return Beginning { state: fresh(left.identity), notice: Some(notice.to_owned()) };
+        if is_done && left.rejected > 0 {
+            let notice =
+                "lines of it were rejected; all of it is sent again, in case that they are taken now";
+            return Ok(Beginning { state: fresh(left.identity), notice: Some(notice.to_owned()) });
         }
         let grown = if left.is_done { "it has grown; " } else { "" };
         let notice =
             (!is_done).then(|| format!("{grown}the import goes on behind line {}", HumanCount(left.line)));
         let notice = notice.filter(|_| left.line > 0);
-        Beginning { state: Self { size, content: known.whole, is_done, ..left }, notice }
+        Ok(Beginning { state: Self { size, content: known.whole, is_done, ..left }, notice })
     }
 
     /// The state at `path`; none if there is none.
@@ -167,6 +185,15 @@ mod tests {
     }
 
     fn begin(content: &str, left: Option<&State>, key: &str, restart: bool) -> Beginning {
+        try_begin(content, left, key, restart).unwrap()
+    }
+
+    fn try_begin(
+        content: &str,
+        left: Option<&State>,
+        key: &str,
+        restart: bool,
+    ) -> Result<Beginning, Changed> {
         let destination = Destination::new("http://a.test", key);
         State::begin(left.cloned(), &destination, known(content, left), content.len() as u64, restart)
     }
@@ -187,10 +214,10 @@ mod tests {
         let same = Beginning { state: done.clone(), notice: None };
         assert_eq!(begin("a\nb\n", Some(&done), "key", false), same);
 
-        let refused = State { refused: 1, ..done };
-        let Beginning { state, notice } = begin("a\nb\n", Some(&refused), "key", false);
-        assert_eq!((state.offset, state.refused, &state.identity), (0, 0, &refused.identity));
-        assert!(notice.unwrap().contains("were refused"));
+        let rejected = State { rejected: 1, ..done };
+        let Beginning { state, notice } = begin("a\nb\n", Some(&rejected), "key", false);
+        assert_eq!((state.offset, state.rejected, &state.identity), (0, 0, &rejected.identity));
+        assert!(notice.unwrap().contains("were rejected"));
     }
 
     #[test]
@@ -206,17 +233,26 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_starts_over() {
+    fn a_file_that_has_changed_is_a_new_one_only_if_the_user_says_so() {
         let left = half_done("a\nb\n");
-        let changed = begin("a\nc\n", Some(&left), "key", false);
-        assert_eq!((changed.state.offset, changed.state.sent), (0, 0));
-        assert_ne!(changed.state.identity, left.identity, "other events have other ids");
-        assert!(changed.notice.unwrap().contains("has changed"));
+        for content in ["a\nc\n", "a\n", ""] {
+            let changed = try_begin(content, Some(&left), "key", false);
+            assert_eq!(changed, Err(Changed { sent: 1 }), "{content}");
+            let untouched = State { sent: 0, ..left.clone() };
+            for new in [
+                begin(content, Some(&left), "key", true),
+                begin(content, Some(&left), "other key", false),
+                begin(content, Some(&untouched), "key", false),
+            ] {
+                assert_eq!((new.state.offset, new.state.sent), (0, 0));
+                assert_ne!(new.state.identity, left.identity, "other events have other ids");
+            }
+        }
+    }
 
-        let shorter = begin("a\n", Some(&left), "key", false);
-        assert_eq!(shorter.state.offset, 0);
-        assert!(shorter.notice.is_some());
-
+    #[test]
+    fn what_was_imported_elsewhere_starts_over_and_so_does_what_is_told_to() {
+        let left = half_done("a\nb\n");
         let elsewhere = begin("a\nb\n", Some(&left), "other key", false);
         assert_eq!((elsewhere.state.offset, &elsewhere.state.identity), (0, &left.identity));
         assert!(elsewhere.notice.unwrap().contains("another key"));

@@ -55,7 +55,7 @@ struct Pending {
 pub(super) enum Outcome {
     Sent,
     /// With the reason.
-    Refused(String),
+    Rejected(String),
 }
 
 /// Lines of a window that go out together, by their places in it.
@@ -69,7 +69,7 @@ pub(super) struct Part {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settled {
     pub(super) sent: u64,
-    pub(super) refused: Vec<(Line, String)>,
+    pub(super) rejected: Vec<(Line, String)>,
     /// How far the input is done; none if no further than before.
     pub(super) position: Option<Position>,
 }
@@ -95,7 +95,7 @@ impl Window {
         let (entry, outcome) = match read {
             None => return,
             Some(Ok(entry)) => (Some(entry), None),
-            Some(Err(reason)) => (None, Some(Outcome::Refused(reason))),
+            Some(Err(reason)) => (None, Some(Outcome::Rejected(reason))),
         };
         self.bytes += line.text.len() + entry.as_ref().map_or(0, |entry| entry.event.len());
         self.lines.push(Pending { line, entry, outcome });
@@ -142,7 +142,7 @@ impl Window {
             match pending.outcome.take() {
                 None => return settled,
                 Some(Outcome::Sent) => settled.sent += 1,
-                Some(Outcome::Refused(reason)) => settled.refused.push((pending.line.clone(), reason)),
+                Some(Outcome::Rejected(reason)) => settled.rejected.push((pending.line.clone(), reason)),
             }
             if pending.line.is_ended {
                 settled.position = Some(Position { line: pending.line.number, offset: pending.line.end });
@@ -221,13 +221,13 @@ mod tests {
             window.settle(place, Outcome::Sent);
         }
         let settled = window.advance();
-        assert_eq!(settled, Settled { sent: 1, refused: vec![], position: Some(at(1, 5)) });
+        assert_eq!(settled, Settled { sent: 1, rejected: vec![], position: Some(at(1, 5)) });
         assert_eq!(window.advance(), Settled::default());
-        window.settle(1, Outcome::Refused("later".to_owned()));
+        window.settle(1, Outcome::Rejected("later".to_owned()));
         let settled = window.advance();
-        let refused: Vec<_> =
-            settled.refused.iter().map(|(line, reason)| (line.number, reason.as_str())).collect();
-        assert_eq!(refused, [(2, "later"), (3, "bad")]);
+        let rejected: Vec<_> =
+            settled.rejected.iter().map(|(line, reason)| (line.number, reason.as_str())).collect();
+        assert_eq!(rejected, [(2, "later"), (3, "bad")]);
         assert_eq!((settled.sent, settled.position), (1, Some(at(5, 25))), "the blank line is done, too");
     }
 

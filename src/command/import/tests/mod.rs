@@ -49,8 +49,8 @@ impl Case {
         import(&args, &inputs, sender).await.map_err(|error| format!("{error:#}"))
     }
 
-    /// The refused lines: number and reason.
-    fn refused(&self) -> Vec<(u64, String)> {
+    /// The rejected lines: number and reason.
+    fn rejected(&self) -> Vec<(u64, String)> {
         let text = read(&self.path("a.ndjson.rejected.ndjson"));
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines.map(|line| (line["line"].as_u64().unwrap(), line["reason"].as_str().unwrap().into())).collect()
@@ -179,12 +179,12 @@ async fn events_that_are_named_are_set_apart_and_the_others_sent() {
     assert_eq!(server.numbers(), (0..50).filter(|n| n % 10 != 7).collect::<Vec<_>>());
     let odd = |line| (line, "timestamp is odd".to_owned());
     let no_json = (21, "the line is not a JSON object; expected one event a line".to_owned());
-    assert_eq!(case.refused(), [odd(8), odd(18), no_json, odd(30), odd(40), odd(50)]);
+    assert_eq!(case.rejected(), [odd(8), odd(18), no_json, odd(30), odd(40), odd(50)]);
     assert_eq!(server.seen().sizes, [50, 48, 46, 45]);
 
     // It may be different now: all of it is sent again, as the same events.
     case.import(&server.url, &[]).await.unwrap_err();
-    assert_eq!((server.seen().sizes.len(), case.refused().len()), (8, 6));
+    assert_eq!((server.seen().sizes.len(), case.rejected().len()), (8, 6));
     assert_eq!(server.ids().into_iter().collect::<BTreeSet<_>>().len(), 45);
 }
 
@@ -200,7 +200,7 @@ async fn a_refusal_that_names_no_event_is_narrowed_down() {
     case.import(&server.url, &[]).await.unwrap_err();
     let expected: Vec<u64> = (0..300).chain(301..1_000).chain(2_500..2_510).collect();
     assert_eq!(sorted(server.numbers()), expected);
-    assert_eq!(case.refused().len(), 1_501);
+    assert_eq!(case.rejected().len(), 1_501);
     assert!(server.seen().sizes.len() < 60, "{:?}", server.seen().sizes);
 }
 
@@ -217,7 +217,7 @@ async fn what_is_too_large_is_sent_in_smaller_requests() {
     assert_eq!(server.numbers(), (0..500).collect::<Vec<_>>());
     let alone = Case::new(&lines(5..6, &["s"]));
     alone.import(&server.url, &[]).await.unwrap_err();
-    assert_eq!(alone.refused(), [(1, "too large".to_owned())]);
+    assert_eq!(alone.rejected(), [(1, "too large".to_owned())]);
 }
 
 #[tokio::test]
@@ -236,11 +236,11 @@ async fn a_stopped_import_goes_on_without_loss_or_repetition() {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 5_000, "no event is lost, nor has it two ids");
     assert_eq!(server.numbers().into_iter().collect::<BTreeSet<_>>().len(), 5_000);
     assert!(ids.len() <= 6_000, "only what was under way is sent again: {}", ids.len());
-    assert_eq!(case.refused().len(), 1);
+    assert_eq!(case.rejected().len(), 1);
 }
 
 #[tokio::test]
-async fn what_a_file_is_given_later_is_imported_later_and_what_changed_starts_over() {
+async fn what_a_file_is_given_later_is_imported_later_and_what_changed_when_that_is_meant() {
     let server = Server::start(|_, _| Reply::Take).await;
     let case = Case::new(lines(0..10, &["s"]).trim_end());
     for text in [lines(0..10, &["s"]), lines(0..15, &["s"]), lines(0..15, &["s"])] {
@@ -254,7 +254,9 @@ async fn what_a_file_is_given_later_is_imported_later_and_what_changed_starts_ov
     case.import(&server.url, &["--restart"]).await.unwrap();
     assert_eq!(server.ids().into_iter().collect::<BTreeSet<_>>().len(), 15, "the same ids");
     case.write(&lines(1..16, &["s"]));
-    case.import(&server.url, &[]).await.unwrap();
+    let error = case.import(&server.url, &[]).await.unwrap_err();
+    assert!(error.contains("it has changed since 15 of its events were imported"), "{error}");
+    case.import(&server.url, &["--restart"]).await.unwrap();
     assert_eq!(server.ids().into_iter().collect::<BTreeSet<_>>().len(), 30, "other events");
 }
 
@@ -269,8 +271,8 @@ async fn a_file_of_another_kind_is_told_at_once() {
     ] {
         let case = Case::new(content);
         let error = case.import(&server.url, &[]).await.unwrap_err();
-        let refused = case.refused().first().map_or(String::new(), |(_, reason)| reason.clone());
-        assert!(error.contains(said) || refused.contains(said), "{said}: {error}, {refused}");
+        let rejected = case.rejected().first().map_or(String::new(), |(_, reason)| reason.clone());
+        assert!(error.contains(said) || rejected.contains(said), "{said}: {error}, {rejected}");
     }
     let case = Case::new("");
     std::fs::write(case.path("a.ndjson"), b"\x1f\x8b\x08").unwrap();

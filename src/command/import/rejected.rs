@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::reader::Line;
 
-pub(super) struct RefusedLines {
+pub(super) struct RejectedLines {
     path: PathBuf,
     /// The input's name.
     input: String,
@@ -33,7 +33,7 @@ struct Entry<'a> {
     text: Option<String>,
 }
 
-impl RefusedLines {
+impl RejectedLines {
     /// Goes on behind the first `bytes` bytes of what an earlier import left at `path`; the rest of it is dropped.
     pub(super) fn open(path: PathBuf, input: String, bytes: u64) -> io::Result<Self> {
         let mut lines = Self { path, input, file: None, bytes: 0 };
@@ -61,8 +61,8 @@ impl RefusedLines {
     }
 
     /// Writes lines and syncs them.
-    pub(super) fn write(&mut self, refused: &[(Line, String)]) -> io::Result<()> {
-        if refused.is_empty() {
+    pub(super) fn write(&mut self, rejected: &[(Line, String)]) -> io::Result<()> {
+        if rejected.is_empty() {
             return Ok(());
         }
         let file = match self.file.take() {
@@ -71,7 +71,7 @@ impl RefusedLines {
         };
         let file = self.file.insert(file);
         let mut out = BufWriter::new(&*file);
-        for (line, reason) in refused {
+        for (line, reason) in rejected {
             let json = std::str::from_utf8(&line.text).ok().filter(|_| line.too_long.is_none());
             let event: Option<&RawValue> = json.and_then(|text| serde_json::from_str(text).ok());
             let text = event.is_none().then(|| String::from_utf8_lossy(&line.text).into_owned());
@@ -100,7 +100,7 @@ mod tests {
     fn lines_are_written_with_number_and_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.rejected.ndjson");
-        let mut lines = RefusedLines::open(path.clone(), "a".to_owned(), 0).unwrap();
+        let mut lines = RejectedLines::open(path.clone(), "a".to_owned(), 0).unwrap();
         lines.write(&[]).unwrap();
         assert!(!path.exists());
         lines.write(&[line(1, br#"{"x": 1}"#), line(7, b"\xffx")]).unwrap();
@@ -118,7 +118,7 @@ mod tests {
     fn an_import_that_goes_on_repeats_no_line_and_one_that_starts_over_keeps_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.rejected.ndjson");
-        let open = |bytes| RefusedLines::open(path.clone(), "a".to_owned(), bytes).unwrap();
+        let open = |bytes| RejectedLines::open(path.clone(), "a".to_owned(), bytes).unwrap();
         let count = || fs::read_to_string(&path).unwrap().lines().count();
         let mut lines = open(0);
         lines.write(&[line(1, b"x")]).unwrap();
