@@ -1,8 +1,8 @@
 //! The time as a seam: whoever needs to know what time it is holds a [`Clock`], and a test turns it by hand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::event::Timestamp;
 
@@ -30,6 +30,14 @@ impl Clock {
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// The time since a moment that the whole process has in common. Unlike [`now`](Self::now), it is never set back; but
+    /// for a manual clock, with which it is the time since 1970.
+    pub fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let Some(manual) = &self.0 else { return START.elapsed() };
+        Duration::from_millis(u64::try_from(manual.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+
     /// Turns a manual clock to `now`; the machine's clock is left alone.
     pub fn set(&self, now: Timestamp) {
         if let Some(manual) = &self.0 {
@@ -48,5 +56,14 @@ mod tests {
         let clone = clock.clone();
         clock.set(Timestamp::from_millis(5));
         assert_eq!(clone.now(), Timestamp::from_millis(5));
+        assert_eq!(clone.elapsed(), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn the_machines_clock_does_not_go_back() {
+        let clock = Clock::system();
+        let before = clock.elapsed();
+        assert!(Clock::system().elapsed() >= before);
+        assert!(before < Duration::from_hours(1), "{before:?} since the process has begun");
     }
 }

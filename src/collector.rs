@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{CollectorSettings, StoreSettings, journal_folder};
 use crate::demo::{DEMO_KEY, Demo};
 use crate::enrich::{UserAgentError, UserAgents};
-use crate::http::{DemoPage, Intake, Listener, Operations, RejectedCap};
+use crate::http::{DemoPage, Intake, Listener, Operations, RateLimits, RejectedCap};
 use crate::journal::{DiskDirectory, Journal};
 use crate::loader::Loader;
 use crate::project::{ApiKeys, Projects};
@@ -167,19 +167,10 @@ impl Collector {
         let shown = health.clone();
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
 
-        let snapshot = settings.data_dir.join("projects.json");
-        let (projects, project_lookups) =
-            Projects::start(store.clone(), settings.projects.clone(), snapshot, &Handle::current());
-        let snapshot = settings.data_dir.join("api-keys.json");
-        let (api_keys, api_key_lookups) = ApiKeys::start(
-            store.clone(),
-            settings.api_keys.clone(),
-            snapshot,
-            clock.clone(),
-            &Handle::current(),
-        );
+        let (projects, api_keys, lookups) = start_lookups(&store, &settings, &clock);
         let intake = Intake {
             limits: settings.payload.clone(),
+            rate_limits: RateLimits::new(&settings.rate_limits, &clock),
             clock,
             projects,
             api_keys,
@@ -202,7 +193,7 @@ impl Collector {
             demo,
             engine,
             tasks: vec![load, gauges],
-            lookups: [project_lookups, api_key_lookups],
+            lookups,
             listener,
             stop_listener,
             stop_operations,
@@ -275,6 +266,26 @@ async fn start_store(settings: StoreSettings) -> Result<(Store, Option<Engine>),
             Ok((Store::new(&engine.access()), Some(engine)))
         }
     }
+}
+
+/// The lookups of both kinds of keys, and the tasks behind them. They ask ClickHouse on the runtime that this runs on.
+fn start_lookups(
+    store: &Store,
+    settings: &CollectorSettings,
+    clock: &Clock,
+) -> (Projects, ApiKeys, [JoinHandle<()>; 2]) {
+    let runtime = Handle::current();
+    let snapshot = |name| settings.data_dir.join(name);
+    let (projects, of_projects) =
+        Projects::start(store.clone(), settings.projects.clone(), snapshot("projects.json"), &runtime);
+    let (api_keys, of_api_keys) = ApiKeys::start(
+        store.clone(),
+        settings.api_keys.clone(),
+        snapshot("api-keys.json"),
+        clock.clone(),
+        &runtime,
+    );
+    (projects, api_keys, [of_projects, of_api_keys])
 }
 
 fn demo_page(settings: &CollectorSettings, listen: SocketAddr) -> DemoPage {

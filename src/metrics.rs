@@ -46,6 +46,9 @@ pub struct Figures {
     pub requests: Requests,
     pub request_seconds: Histogram,
     pub panics: Counter,
+    pub limited_address: Counter,
+    pub limited_project: Counter,
+    pub limited_api_key: Counter,
 
     pub events_accepted: Counter,
     pub events_repeated: Counter,
@@ -126,6 +129,11 @@ fn seconds(name: &'static str, meaning: &'static str) -> Histogram {
     metrics::histogram!(name)
 }
 
+/// Requests refused by one kind of limit.
+fn limited(limit: &'static str) -> Counter {
+    metrics::counter!("weir_requests_limited_total", "limit" => limit)
+}
+
 /// One counter of a family that is told apart by `outcome`.
 fn outcome(name: &'static str, outcome: &'static str) -> Counter {
     metrics::counter!(name, "outcome" => outcome)
@@ -138,6 +146,10 @@ impl Figures {
         metrics::describe_counter!(
             REJECTIONS,
             "Rejected events of the public API, by the code of their refusal."
+        );
+        metrics::describe_counter!(
+            "weir_requests_limited_total",
+            "Requests answered 429 because they were over a limit of requests a minute, by the limit."
         );
         metrics::describe_counter!("weir_project_cache_total", "Project keys looked up, by outcome.");
         metrics::describe_counter!("weir_api_key_cache_total", "API keys looked up, by outcome.");
@@ -153,6 +165,10 @@ impl Figures {
             requests: Requests::register(),
             request_seconds: seconds("weir_request_seconds", "From the head of a request to its answer."),
             panics: counter("weir_panics_total", "Defects of ours: requests answered 500 after a panic."),
+
+            limited_address: limited("address"),
+            limited_project: limited("project"),
+            limited_api_key: limited("api_key"),
 
             events_accepted: outcome("weir_events_total", "accepted"),
             events_repeated: outcome("weir_events_total", "repeated"),

@@ -130,10 +130,8 @@ impl Store {
         hash: KeyHash,
         grant: &ApiKeyGrant,
     ) -> Result<ApiKeyRow, ApiKeyStoreError> {
-        let siblings = self.list_projects().await?;
-        let Some(sibling) = siblings.into_iter().find(|sibling| sibling.name == project) else {
-            return Err(ApiKeyStoreError::UnknownProject(project.to_owned()));
-        };
+        let project_id = self.project_id(project).await?;
+        let project_id = project_id.ok_or_else(|| ApiKeyStoreError::UnknownProject(project.to_owned()))?;
         let key_id = Uuid::now_v7();
         let insert = self
             .client
@@ -147,7 +145,7 @@ impl Store {
             .with_setting("async_insert", "0")
             .param("hash", hash.to_hex())
             .param("id", key_id.to_string())
-            .param("project", sibling.project_id.to_string())
+            .param("project", project_id.to_string())
             .param("name", project)
             .param("scope", grant.scope.as_str())
             .param("origins", &grant.allowed_origins)

@@ -119,8 +119,7 @@ impl Store {
         if !self.lookup(std::slice::from_ref(&key)).await?.is_empty() {
             return Err(ProjectKeyError::Taken(key));
         }
-        let siblings = self.fetch_keys("WHERE name = {value:String} LIMIT 1", name).await?;
-        let project_id = siblings.first().map_or_else(Uuid::new_v4, |sibling| sibling.project_id);
+        let project_id = self.project_id(name).await?.unwrap_or_else(Uuid::new_v4);
         let insert = self
             .client
             .query_raw(
@@ -164,6 +163,12 @@ impl Store {
             .with_setting("async_insert", "0")
             .param("key", key);
         Ok(self.within(self.timeouts.query, disable.execute()).await?)
+    }
+
+    /// The id of the project with this name.
+    pub(super) async fn project_id(&self, name: &str) -> Result<Option<Uuid>, ClickHouseError> {
+        let keys = self.fetch_keys("WHERE name = {value:String} LIMIT 1", name).await?;
+        Ok(keys.first().map(|key| key.project_id))
     }
 
     /// The rows of those of `keys` that there are.

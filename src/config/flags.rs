@@ -12,6 +12,7 @@ use clap::builder::BoolishValueParser;
 
 use super::api_keys::ApiKeyArgs;
 use super::paths::PathArgs;
+use super::rates::RateArgs;
 use super::values::{parse_database, parse_duration, parse_size};
 use crate::clickhouse::Password;
 use crate::enrich::AddressMode;
@@ -100,6 +101,8 @@ pub struct ServeArgs {
     pub(super) network: NetworkArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) rates: RateArgs,
     #[command(flatten)]
     pub(super) projects: ProjectArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ mod api_keys;
 mod flags;
 mod log;
 mod paths;
+mod rates;
 mod values;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ pub(crate) use self::values::parse_duration;
 use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
 use crate::enrich::{AddressMode, TrustedProxies};
 use crate::event::PayloadLimits;
-use crate::http::ListenerSettings;
+use crate::http::{ListenerSettings, RateLimitSettings};
 use crate::journal::JournalSettings;
 use crate::loader::LoaderSettings;
 use crate::project::{ApiKeySettings, LookupSettings};
@@ -118,6 +119,7 @@ pub struct CollectorSettings {
     pub api_keys: ApiKeySettings,
     pub journal: JournalSettings,
     pub loader: LoaderSettings,
+    pub rate_limits: RateLimitSettings,
     /// Rejected events kept for one project in a minute.
     pub rejected_per_minute: NonZeroU32,
     /// Event ids remembered.
@@ -167,6 +169,7 @@ impl ServeArgs {
                 parked_pause: journal.parked_pause,
                 ..LoaderSettings::default()
             },
+            rate_limits: self.rates.settings(),
             rejected_per_minute: limits.max_rejected,
             recent_events: limits.recent_events as usize,
             degraded_after: journal.degraded_after,

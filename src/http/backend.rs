@@ -41,23 +41,31 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 /// The longest `Idempotency-Key`, in characters.
 const LONGEST_IDEMPOTENCY_KEY: usize = 255;
 
-/// The `Idempotency-Key` header cannot be used.
+/// Why the `Idempotency-Key` header cannot be used.
 #[derive(Debug, Error)]
-#[error(
-    "the Idempotency-Key header is not valid; expected one of 1 to {LONGEST_IDEMPOTENCY_KEY} printable ASCII characters, \
-     given once"
-)]
-pub(super) struct IdempotencyKeyError;
+pub(super) enum IdempotencyKeyError {
+    #[error(
+        "the Idempotency-Key header is empty, too long or not printable; expected 1 to {LONGEST_IDEMPOTENCY_KEY} \
+         printable ASCII characters"
+    )]
+    Malformed,
+    #[error("the Idempotency-Key header is given twice; expected it once")]
+    Repeated,
+}
 
 impl IdempotencyKeyError {
     /// The stable word for it.
     pub(super) const fn code(&self) -> &'static str {
-        "invalid_idempotency_key"
+        match self {
+            Self::Malformed | Self::Repeated => "invalid_idempotency_key",
+        }
     }
 
     /// A header that was refused once is refused again.
     pub(super) const fn retry(&self) -> Retry {
-        Retry::Never
+        match self {
+            Self::Malformed | Self::Repeated => Retry::Never,
+        }
     }
 }
 
@@ -71,13 +79,16 @@ struct Idempotency<'a> {
 impl<'a> Idempotency<'a> {
     fn of(headers: &'a HeaderMap, api_key: Uuid) -> Result<Option<Self>, IdempotencyKeyError> {
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-        let (value, another) = (values.next(), values.next());
-        let Some(value) = value else { return Ok(None) };
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(IdempotencyKeyError::Repeated);
+        }
         let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
-        let text = str::from_utf8(value.as_bytes()).map_err(|_| IdempotencyKeyError)?;
-        let fits =
-            (1..=LONGEST_IDEMPOTENCY_KEY).contains(&text.len()) && text.as_bytes().iter().all(is_printable);
-        if fits && another.is_none() { Ok(Some(Self { api_key, text })) } else { Err(IdempotencyKeyError) }
+        let text = str::from_utf8(value.as_bytes()).map_err(|_| IdempotencyKeyError::Malformed)?;
+        if !(1..=LONGEST_IDEMPOTENCY_KEY).contains(&text.len()) || !text.as_bytes().iter().all(is_printable) {
+            return Err(IdempotencyKeyError::Malformed);
+        }
+        Ok(Some(Self { api_key, text }))
     }
 
     /// The id of the event at this place.
@@ -166,7 +177,19 @@ impl Intake {
     async fn take_backend(&self, request: Request<RequestBody>) -> Result<Answer, Rejection> {
         let (head, body) = request.into_parts();
         let access = self.find_access(&head.headers).await?;
-        self.store_backend(&access, &head.headers, body).await
+        let standing = match self.rate_limits.api_key(access.key_id, access.requests_per_minute) {
+            Ok(standing) => standing,
+            Err(limited) => {
+                body.skip(&head.headers).await;
+                return Err(limited.into());
+            }
+        };
+        let mut answer = match self.store_backend(&access, &head.headers, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into_detail(),
+        };
+        standing.write(answer.headers_mut());
+        Ok(answer)
     }
 
     /// What the request's API key stands for.
@@ -256,11 +279,13 @@ mod tests {
         }
         assert!(Idempotency::of(&headers(&[]), API_KEY_ID).unwrap().is_none());
         let long = [b'x'; 256];
-        let bad: [&[&[u8]]; 6] = [&[b""], &[&long], &[b"a\tb"], &["ä".as_bytes()], &[b"\xff"], &[b"a", b"a"]];
+        let bad: [&[&[u8]]; 5] = [&[b""], &[&long], &[b"a\tb"], &["ä".as_bytes()], &[b"\xff"]];
         for values in bad {
             let error = Idempotency::of(&headers(values), API_KEY_ID).err().expect("refused").to_string();
             assert!(error.contains("1 to 255 printable ASCII characters"), "{values:?}: {error}");
         }
+        let twice = headers(&[b"a", b"a"]);
+        assert!(matches!(Idempotency::of(&twice, API_KEY_ID), Err(IdempotencyKeyError::Repeated)));
     }
 
     #[test]

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use http::header::{EXPECT, HeaderMap};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::task::yield_now;
 
 use super::pace::Pace;
 use crate::retry::Retry;
@@ -54,6 +57,13 @@ impl BodyError {
     }
 }
 
+/// The largest body that is thrown away to keep its connection.
+const SCRAP: u64 = 64 * 1024;
+
+/// How often [`RequestBody::skip`] looks: hyper reads of a body only what it was asked for before, and gives the end of
+/// one in pieces by itself.
+const LOOKS: usize = 4;
+
 /// The body of a request that may still be on its way.
 pub struct RequestBody {
     incoming: Incoming,
@@ -80,6 +90,23 @@ impl RequestBody {
         let body = body.ok_or(BodyError::TooSlow { limit: allowed })??;
         pace.body_read();
         Ok(body)
+    }
+
+    /// Throws away a small body that has come with its head, so that a request can be refused without looking at it and
+    /// its connection stays. Waits for nothing that is still on its way, and gives no leave to a client that by its
+    /// headers waits for it: the connection is then closed as ever.
+    pub(super) async fn skip(mut self, headers: &HeaderMap) {
+        if headers.contains_key(EXPECT) || self.incoming.size_hint().lower() > SCRAP {
+            return;
+        }
+        for _ in 0..LOOKS {
+            match self.piece().now_or_never() {
+                Some(Ok(Some(_))) => {}
+                Some(Ok(None)) => return self.pace.body_read(),
+                Some(Err(_)) => return,
+                None => yield_now().await,
+            }
+        }
     }
 
     /// The clock of the connection that it comes from.

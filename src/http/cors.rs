@@ -22,6 +22,9 @@ const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 const KNOWN_HEADERS: HeaderValue =
     HeaderValue::from_static("content-type, content-encoding, x-api-key, idempotency-key");
 
+/// The headers that a page may read, next to those that it always may.
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, ratelimit, ratelimit-policy");
+
 /// What a preflight is told, whatever it asks about: 200, and that the headers it names may be sent.
 pub(super) fn preflight(request: &HeaderMap) -> Answer {
     let mut answer = Answer::new(Full::default());
@@ -33,13 +36,13 @@ pub(super) fn preflight(request: &HeaderMap) -> Answer {
     answer
 }
 
-/// Lets the page at `origin`, which may be `null`, read an answer and when it may come back.
+/// Lets the page at `origin`, which may be `null`, read an answer, when it may come back, and how it stands with its limits.
 pub(super) fn allow(answer: &mut HeaderMap, origin: Option<HeaderValue>) {
     if let Some(origin) = origin {
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     // What is cached for one page is not for another, nor a preflight for other headers.
     answer.insert(VARY, HeaderValue::from_static("origin, access-control-request-headers"));
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! body ─► inflate ─► payload ─► project ─► visitor ─► rows ─► journal ═► 200 {"received": n}
 //! ```
+//!
+//! A client over its limit is refused before its body is looked at, a project over its own as soon as it is known.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -16,6 +18,7 @@ use uuid::Uuid;
 use super::answer::{Answer, json, text};
 use super::body::RequestBody;
 use super::keep::{self, DURABLE_WITHIN, with_entry};
+use super::limits::{Limited, RateLimits};
 use super::rejection::Rejection;
 use super::routes::Apis;
 use crate::clock::Clock;
@@ -43,6 +46,7 @@ pub struct Intake {
     pub(crate) recent: RecentEvents,
     pub(crate) journal: Journal,
     pub(crate) rejected: RejectedCap,
+    pub(crate) rate_limits: RateLimits,
 }
 
 /// How many rejected events are kept: anybody can send them, in any project's name.
@@ -149,6 +153,10 @@ impl Intake {
     async fn take(&self, request: Request<RequestBody>, peer: IpAddr) -> Result<Answer, Rejection> {
         let (head, body) = request.into_parts();
         let headers = &head.headers;
+        if let Err(limited) = self.rate_limits.address(|| self.client(headers, peer)) {
+            body.skip(headers).await;
+            return Err(limited.into());
+        }
         let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
         let encodings = ContentEncodings::parse(encodings)?;
         let pace = body.pace();
@@ -158,12 +166,14 @@ impl Intake {
         let decoded = match payload::decode(&body, &self.limits) {
             Ok(decoded) => decoded,
             Err(error) => {
-                // The answer is the refusal whatever becomes of this.
-                pace.within(DURABLE_WITHIN, self.keep_refusal(&error, &body, headers, received_at)).await;
-                return Err(error.into());
+                let kept =
+                    pace.within(DURABLE_WITHIN, self.keep_refusal(&error, &body, headers, received_at)).await;
+                // Whatever became of it, but for a project that may not even be told what was wrong.
+                return Err(kept.and_then(Result::err).map_or_else(|| error.into(), Rejection::from));
             }
         };
         let project = self.find_project(&decoded.project_key, headers).await?;
+        self.rate_limits.project(project)?;
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
         let batch = Batch { decoded: &decoded, project, visitor, received_at, rejected: &self.rejected };
         let written = match self.keep(&batch, &pace).await {
@@ -190,27 +200,35 @@ impl Intake {
         Ok(project.id)
     }
 
-    fn visitor<'a>(&self, headers: &'a HeaderMap, peer: IpAddr) -> Visitor<'a> {
+    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let hops = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-        let client = client_address(peer, hops, &self.trusted_proxies);
+        client_address(peer, hops, &self.trusted_proxies)
+    }
+
+    fn visitor<'a>(&self, headers: &'a HeaderMap, peer: IpAddr) -> Visitor<'a> {
+        let client = self.client(headers, peer);
         let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Visitor::new(client, self.address, agent, &self.agents)
     }
 
-    /// Keeps a body that was refused as a whole, where its project can be told and would have admitted the request.
+    /// Keeps a body that was refused as a whole, where its project can be told and would have admitted the request. It
+    /// counts against the project's limit like any other.
     async fn keep_refusal(
         &self,
         error: &PayloadError,
         body: &[u8],
         headers: &HeaderMap,
         received_at: Timestamp,
-    ) {
-        count_rejected(error.code());
-        let Some(key) = error.project_key() else { return };
-        let Ok(project) = self.find_project(key, headers).await else { return };
-        if !self.rejected.admits(project) {
-            return;
+    ) -> Result<(), Limited> {
+        let project = match error.project_key() {
+            Some(key) => self.find_project(key, headers).await.ok(),
+            None => None,
+        };
+        if let Some(project) = project {
+            self.rate_limits.project(project)?;
         }
+        count_rejected(error.code());
+        let Some(project) = project.filter(|project| self.rejected.admits(*project)) else { return Ok(()) };
         let message = error.to_string();
         let row = RejectedRow {
             received_at,
@@ -231,6 +249,7 @@ impl Intake {
         if let Err(error) = appending.await {
             tracing::debug!(%error, "could not keep a refused body");
         }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@
 //! events       `POST /api/events`
 //! backend      `POST /api/v1/events`
 //! keep         a request's events on their way to the disk; commit holds their records meanwhile
+//! limits       requests a minute: 429
 //! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
@@ -28,6 +29,7 @@ mod cors;
 mod demo;
 mod events;
 mod keep;
+mod limits;
 mod listener;
 mod operations;
 mod pace;
@@ -41,6 +43,7 @@ pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
 pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
 pub use events::{Intake, RejectedCap};
+pub use limits::{Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, Standing as LimitStanding};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;

@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::answer::{Answer, json};
 use super::backend::IdempotencyKeyError;
 use super::body::BodyError;
+use super::limits::{Limited, Standing};
 use crate::journal::JournalError;
 use crate::payload::backend::BackendError;
 use crate::payload::inflate::InflateError;
@@ -40,13 +41,23 @@ pub struct Rejection {
     /// Sent as `Retry-After`, in whole seconds and at least 1.
     pub retry_after: Option<Duration>,
     /// Sent as `Allow`: the methods that the path does answer.
-    allow: Option<String>,
+    allow: Option<Box<str>>,
+    /// Sent as `RateLimit` and `RateLimit-Policy`.
+    standing: Option<Standing>,
 }
 
 impl Rejection {
     /// A refusal without a field and without `Retry-After`.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), field: None, retry_after: None, allow: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            field: None,
+            retry_after: None,
+            allow: None,
+            standing: None,
+        }
     }
 
     /// The same, pointing at a place in the body.
@@ -90,7 +101,7 @@ impl Rejection {
     pub(super) fn method_not_allowed(allow: String) -> Self {
         let message = format!("this path does not answer that method, only {allow}");
         let refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-        Self { allow: Some(allow), ..refusal }
+        Self { allow: Some(allow.into()), ..refusal }
     }
 
     /// 408 for a head that did not arrive in time.
@@ -114,6 +125,13 @@ impl From<BodyError> for Rejection {
             BodyError::BrokenOff(_) => StatusCode::BAD_REQUEST,
         };
         Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<Limited> for Rejection {
+    fn from(limited: Limited) -> Self {
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, limited.code(), limited.to_string());
+        Self { standing: Some(limited.standing()), ..refusal.when(limited.retry()) }
     }
 }
 
@@ -231,7 +249,10 @@ impl Rejection {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if let Some(methods) = self.allow.as_ref().and_then(|methods| HeaderValue::try_from(methods).ok()) {
+        if let Some(standing) = self.standing {
+            standing.write(answer.headers_mut());
+        }
+        if let Some(methods) = self.allow.as_ref().and_then(|methods| HeaderValue::from_str(methods).ok()) {
             answer.headers_mut().insert(ALLOW, methods);
         }
         answer

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::lookup::{Lookup, NotFound, Trust, millis};
+use super::lookup::{Lookup, NotFound, Trust};
 use super::{AllowedOrigins, KeySource, Keyed, LookupSettings};
 use crate::api_key::{ApiKey, KeyHash, Scope};
 use crate::clock::Clock;
@@ -179,8 +179,7 @@ impl Default for ApiKeySettings {
 #[derive(Clone)]
 pub struct ApiKeys {
     lookup: Lookup<ApiAccess>,
-    clock: Clock,
-    grace: i64,
+    trust: Trust,
 }
 
 impl ApiKeys {
@@ -195,9 +194,9 @@ impl ApiKeys {
         runtime: &Handle,
     ) -> (Self, JoinHandle<()>) {
         let ApiKeySettings { lookup, grace } = settings;
-        let trust = Trust { limit: Some(grace), clock: clock.clone() };
-        let (lookup, task) = Lookup::start(source, lookup, snapshot, trust, runtime);
-        (Self { lookup, clock, grace: millis(grace) }, task)
+        let trust = Trust { limit: Some(grace), clock };
+        let (lookup, task) = Lookup::start(source, lookup, snapshot, trust.clone(), runtime);
+        (Self { lookup, trust }, task)
     }
 
     /// What the key that a request presents stands for, if it may be used for `scope` from this `Origin` now. From
@@ -218,11 +217,13 @@ impl ApiKeys {
             Some(answer) => answer?,
             None => self.lookup.ask(hash).await?,
         };
-        let now = self.clock.now();
-        access.admit(now, scope, origin)?;
-        if now > self.lookup.cache.confirmed().shifted(self.grace) {
+        access.admit(self.trust.clock.now(), scope, origin)?;
+        if !self.trust.holds(self.lookup.cache.confirmed()) {
             return Err(ApiKeyError::Unavailable);
         }
         Ok(access)
     }
 }
+
+#[cfg(test)]
+mod tests;

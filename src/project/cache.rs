@@ -79,6 +79,10 @@ impl<T: Keyed> Cache<T> {
         self.known.iter().map(|(key, value)| (key.as_ref().clone(), value)).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.iter().next().is_none()
+    }
+
     /// Takes in that all that is known was so at this moment.
     pub(super) fn confirm(&self, at: Timestamp) {
         self.confirmed.store(at.as_millis(), Ordering::Relaxed);

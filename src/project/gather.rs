@@ -19,6 +19,10 @@ use super::lookup::{NotFound, Trust, millis};
 use super::{KeySource, Keyed, LookupSettings, SourceError, snapshot};
 use crate::event::Timestamp;
 
+/// How often the snapshot is written within the time for which known keys are trusted, to have the moment from which
+/// that counts. Each refresh would be a sync every few seconds; one that is late only ends that time early.
+const SAVES_WITHIN_LIMIT: u32 = 24;
+
 type Answer<T> = Result<Arc<T>, NotFound>;
 
 /// A key that no cache could answer, and who wants to know.
@@ -40,6 +44,8 @@ pub(super) struct Gatherer<T: Keyed, S> {
     paused_until: Instant,
     /// Whether the source's failing has been logged.
     failing: bool,
+    /// Whether known keys are trusted, as far as has been logged.
+    trusted: bool,
     /// Whether the snapshot is behind the known keys.
     unsaved: bool,
     /// The moment of the source's last word that the snapshot has.
@@ -66,6 +72,7 @@ impl<T: Keyed, S: KeySource<T>> Gatherer<T, S> {
             reread_at: now,
             paused_until: now,
             failing: false,
+            trusted: true,
             unsaved: false,
         }
     }
@@ -82,11 +89,13 @@ impl<T: Keyed, S: KeySource<T>> Gatherer<T, S> {
                 biased;
                 _ = refresh.tick() => {
                     self.refresh().await;
+                    self.warn();
+                    self.unsaved |= self.is_behind(SAVES_WITHIN_LIMIT);
                     self.save().await;
                 }
                 count = misses.recv_many(&mut gathered, most) => {
                     if count == 0 {
-                        self.unsaved |= self.trust.limit.is_some() && self.cache.confirmed() != self.saved_confirmed;
+                        self.unsaved |= self.is_behind(u32::MAX);
                         return self.save().await;
                     }
                     self.answer(gathered.drain(..)).await;
@@ -151,9 +160,24 @@ impl<T: Keyed, S: KeySource<T>> Gatherer<T, S> {
             self.reread_at = Instant::now() + self.settings.reread;
         }
         self.cache.confirm(begun);
-        // Each time would be a sync every few seconds. A snapshot that is late only makes known keys end early.
-        let late = |limit: Duration| begun >= self.saved_confirmed.shifted(millis(limit / 24));
-        self.unsaved |= self.trust.limit.is_some_and(late);
+    }
+
+    /// Whether the snapshot has the moment of the source's last word wrong by more than this part of the limit.
+    fn is_behind(&self, part: u32) -> bool {
+        let behind = |limit: Duration| {
+            let allowed = millis(limit / part);
+            self.cache.confirmed() > self.saved_confirmed.shifted(allowed) && !self.cache.is_empty()
+        };
+        self.trust.limit.is_some_and(behind)
+    }
+
+    /// Says it once when known keys are no longer trusted.
+    fn warn(&mut self) {
+        let trusted = self.trust.holds(self.cache.confirmed());
+        if self.trusted && !trusted {
+            tracing::error!("{} are refused: for too long nothing could confirm them", T::KEYS);
+        }
+        self.trusted = trusted;
     }
 
     /// Reads every known key again.

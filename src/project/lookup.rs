@@ -20,6 +20,7 @@ use super::cache::Cache;
 use super::gather::{Gatherer, Miss};
 use super::snapshot;
 use crate::clock::Clock;
+use crate::event::Timestamp;
 use crate::metrics::LookupFigures;
 use crate::retry::Retry;
 
@@ -140,6 +141,13 @@ pub(super) struct Trust {
     /// `None`: for ever.
     pub(super) limit: Option<Duration>,
     pub(super) clock: Clock,
+}
+
+impl Trust {
+    /// Whether keys may still be trusted that the source stood behind at this moment.
+    pub(super) fn holds(&self, confirmed: Timestamp) -> bool {
+        self.limit.is_none_or(|limit| self.clock.now() <= confirmed.shifted(millis(limit)))
+    }
 }
 
 pub(super) fn millis(duration: Duration) -> i64 {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Keyed;
-use super::lookup::{Trust, millis};
+use super::lookup::Trust;
 use crate::event::Timestamp;
 
 const VERSION: u32 = 1;
@@ -45,23 +45,20 @@ struct Entry<S> {
 /// there is no snapshot or it is no good: then the moment is now, since behind nothing anybody stands.
 pub(super) fn load<T: Keyed>(path: &Path, trust: &Trust) -> (Vec<(T::Key, T)>, Timestamp) {
     let now = trust.clock.now();
-    match read(path) {
-        // A clock that has been put back must not make the keys last longer.
-        Ok((keys, told)) => match (told.map(|told| told.min(now)), trust.limit) {
-            (_, None) => (keys, now),
-            (Some(told), Some(limit)) if now <= told.shifted(millis(limit)) => (keys, told),
-            _ => {
-                tracing::warn!(path = %path.display(), "the snapshot of {} is too old to be trusted", T::KEYS);
-                (Vec::new(), now)
+    let problem = match read(path) {
+        Ok((keys, told)) => {
+            // A clock that has been put back must not make the keys last longer.
+            let confirmed = told.map_or(Timestamp::MIN, |told| told.min(now));
+            if trust.holds(confirmed) {
+                return (keys, confirmed);
             }
-        },
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(path = %path.display(), %error, "ignoring the snapshot of {}", T::KEYS);
-            }
-            (Vec::new(), now)
+            "it is too old to be trusted".to_owned()
         }
-    }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), now),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(path = %path.display(), problem, "ignoring the snapshot of {}", T::KEYS);
+    (Vec::new(), now)
 }
 
 type Known<T> = Vec<(<T as Keyed>::Key, T)>;
@@ -150,6 +147,16 @@ mod tests {
 
         write(&path, vec![("a".into(), Arc::new(one.clone()))]).unwrap();
         assert_eq!(load(&path), [("a".to_owned(), one)]);
+    }
+
+    #[test]
+    fn the_snapshot_of_an_earlier_version_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("projects.json");
+        let text = r#"{"version":1,"keys":[{"key":"a","id":"00000000-0000-0000-0000-000000000007","name":"one",
+            "enabled":true,"origins":["https://example.com"]}]}"#;
+        fs::write(&path, text).unwrap();
+        assert_eq!(load(&path), [("a".to_owned(), project("one", &["https://example.com"]))]);
     }
 
     #[test]

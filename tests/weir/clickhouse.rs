@@ -1,5 +1,6 @@
 //! Against the real engine, which `make engine` fetches: without it these tests fail.
 
+mod api_keys;
 mod engine;
 mod hostile;
 mod migrations;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use weir::clickhouse::{ClickHouseSettings, Engine, EngineSettings, Store};
+
+use crate::harness::free_port;
 
 /// An engine of a test's own, in a directory that goes with it.
 struct Server {
@@ -63,11 +66,6 @@ fn settings(data_dir: PathBuf) -> EngineSettings {
         library: None,
         executable: Some(env!("CARGO_BIN_EXE_weir").into()),
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn client(access: &ClickHouseSettings) -> clickhouse::Client {

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod away;
+mod backend;
 mod backpressure;
 mod clickhouse;
 mod confirm;
@@ -15,6 +16,8 @@ mod disk;
 mod harness;
 mod import;
 mod journal;
+mod keys;
+mod limits;
 mod loading;
 mod matrix;
 mod operations;

@@ -196,7 +196,10 @@ impl Reply {
     fn assert_readable_by_a_page(&self) {
         assert_eq!(self.headers["access-control-allow-origin"], "https://shop.example", "{self:?}");
         assert_eq!(self.headers["access-control-allow-credentials"], "true", "{self:?}");
-        assert_eq!(self.headers["access-control-expose-headers"], "retry-after", "{self:?}");
+        assert_eq!(
+            self.headers["access-control-expose-headers"], "retry-after, ratelimit, ratelimit-policy",
+            "{self:?}"
+        );
         assert!(self.headers["vary"].split(", ").any(|name| name == "origin"), "{self:?}");
         assert_eq!(self.headers.get("cache-control"), None, "{self:?}");
     }

@@ -95,84 +95,55 @@ fn texts_within_data_fill_the_columns_of_their_names() {
     }
 }
 
+const NEITHER: &str = "expected an object with source and events, or an array of events";
+const TEXT: &str = "expected a string that is not empty";
+
+/// A body, in which `ONE` stands for an event and `MANY` for too many of them, and what is said of it, in which
+/// `NEITHER` and `TEXT` stand for what was expected.
+const BODIES: &[(&str, &str)] = &[
+    ("", "the body is not JSON: it is empty; NEITHER"),
+    (" \n", "the body is not JSON: it is empty; NEITHER"),
+    ("5", "the body is a number; NEITHER"),
+    ("null", "the body is null; NEITHER"),
+    (r#""x""#, "the body is a string; NEITHER"),
+    ("{}", "source is missing; TEXT"),
+    (r#"{"events":[ONE]}"#, "source is missing; TEXT"),
+    (r#"{"source":null,"events":[ONE]}"#, "source is missing; TEXT"),
+    (r#"{"source":"","events":[ONE]}"#, "source is empty; TEXT"),
+    (r#"{"source":7,"events":[ONE]}"#, "source is a number; expected a string"),
+    (r#"{"source":"123456789","events":[ONE]}"#, "source has over 8 characters; expected no more"),
+    (
+        r#"{"source":"\ud800","events":[ONE]}"#,
+        "source escapes half of a surrogate pair; expected Unicode text",
+    ),
+    (r#"{"source":"s","source":"s","events":[ONE]}"#, "source is given twice; expected it once"),
+    (r#"{"source":"s","source_id":7,"events":[ONE]}"#, "source_id is a number; expected a string"),
+    (
+        r#"{"source":"s","source_id":"12345678901","events":[ONE]}"#,
+        "source_id has over 10 bytes; expected no more",
+    ),
+    (r#"{"source":"s"}"#, "events is missing; expected an array of events"),
+    (r#"{"source":"s","events":null}"#, "events is missing; expected an array of events"),
+    (r#"{"source":"s","events":{}}"#, "events is an object; expected an array"),
+    (r#"{"source":"s","events":[]}"#, "events holds no event; expected at least one"),
+    (r#"{"source":"s","events":[ONE],"events":[ONE]}"#, "events is given twice; expected it once"),
+    (r#"{"source":"s","events":[MANY]}"#, "events holds over 30 events; expected no more"),
+    ("[]", "the body holds no event; expected at least one"),
+    ("[MANY]", "the body holds over 30 events; expected no more"),
+];
+
 #[test]
 fn a_body_that_is_of_neither_shape_is_refused_with_what_was_expected() {
     let one = r#"{"type":"t","data":{}}"#;
-    let long = "x".repeat(11);
-    let cases = [
-        (
-            "".to_owned(),
-            "the body is not JSON: it is empty; expected an object with source and events, or an array of events",
-        ),
-        (
-            " \n".into(),
-            "the body is not JSON: it is empty; expected an object with source and events, or an array of events",
-        ),
-        (
-            "5".into(),
-            "the body is a number; expected an object with source and events, or an array of events",
-        ),
-        ("null".into(), "the body is null; expected an object with source and events, or an array of events"),
-        (
-            "\"x\"".into(),
-            "the body is a string; expected an object with source and events, or an array of events",
-        ),
-        ("{}".into(), "source is missing; expected a string that is not empty"),
-        (format!(r#"{{"events":[{one}]}}"#), "source is missing; expected a string that is not empty"),
-        (
-            format!(r#"{{"source":null,"events":[{one}]}}"#),
-            "source is missing; expected a string that is not empty",
-        ),
-        (
-            format!(r#"{{"source":"","events":[{one}]}}"#),
-            "source is empty; expected a string that is not empty",
-        ),
-        (format!(r#"{{"source":7,"events":[{one}]}}"#), "source is a number; expected a string"),
-        (
-            format!(r#"{{"source":"123456789","events":[{one}]}}"#),
-            "source has over 8 characters; expected no more",
-        ),
-        (
-            format!(r#"{{"source":"\ud800","events":[{one}]}}"#),
-            "source escapes half of a surrogate pair; expected Unicode text",
-        ),
-        (
-            format!(r#"{{"source":"s","source":"s","events":[{one}]}}"#),
-            "source is given twice; expected it once",
-        ),
-        (
-            format!(r#"{{"source":"s","source_id":7,"events":[{one}]}}"#),
-            "source_id is a number; expected a string",
-        ),
-        (
-            format!(r#"{{"source":"s","source_id":"{long}","events":[{one}]}}"#),
-            "source_id has over 10 bytes; expected no more",
-        ),
-        (r#"{"source":"s"}"#.into(), "events is missing; expected an array of events"),
-        (r#"{"source":"s","events":null}"#.into(), "events is missing; expected an array of events"),
-        (r#"{"source":"s","events":{}}"#.into(), "events is an object; expected an array"),
-        (r#"{"source":"s","events":[]}"#.into(), "events holds no event; expected at least one"),
-        (
-            format!(r#"{{"source":"s","events":[{one}],"events":[{one}]}}"#),
-            "events is given twice; expected it once",
-        ),
-        (
-            format!(r#"{{"source":"s","events":[{}]}}"#, [one; 31].join(",")),
-            "events holds over 30 events; expected no more",
-        ),
-        ("[]".into(), "the body holds no event; expected at least one"),
-        (format!("[{}]", [one; 31].join(",")), "the body holds over 30 events; expected no more"),
-    ];
-    for (body, expected) in cases {
+    for (body, said) in BODIES {
+        let body = body.replace("MANY", &[one; 31].join(",")).replace("ONE", one);
+        let expected = said.replace("NEITHER", NEITHER).replace("TEXT", TEXT);
         assert_eq!(refusal(&body), expected, "{body}");
     }
     for body in ["{", "[{]", "{'source':1}", "[1] x", "{\"source\":\"\u{0}\"}", "source=backend&events="] {
         let refusal = refusal(body);
         assert!(refusal.starts_with("the body is not JSON: "), "{body}: {refusal}");
-        assert!(
-            refusal.ends_with("expected an object with source and events, or an array of events"),
-            "{body}"
-        );
+        assert!(refusal.ends_with(NEITHER), "{body}");
     }
     let not_text = decode(b"[{\"source\":\"\xff\"}]", &limits()).unwrap_err().to_string();
     assert!(not_text.starts_with("the body is not JSON: it is not UTF-8 at byte 12;"), "{not_text}");

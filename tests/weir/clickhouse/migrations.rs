@@ -76,6 +76,7 @@ async fn a_table_that_has_drifted_is_named_with_its_column_and_types() {
     server.sql("ALTER TABLE events DROP COLUMN referrer").await;
     server.sql("ALTER TABLE events ADD COLUMN extra String").await;
     server.sql("DROP TABLE rejected_events").await;
+    server.sql("ALTER TABLE api_keys DROP COLUMN revoked").await;
     let error = store.migrate().await.expect_err("it has drifted");
     assert!(matches!(error, MigrationError::Drift(_)), "{error}");
     let text = error.to_string();
@@ -83,10 +84,11 @@ async fn a_table_that_has_drifted_is_named_with_its_column_and_types() {
         "column timestamp of table events is DateTime64(6, 'UTC'), expected DateTime64(3, 'UTC')",
         "table events lacks column referrer String",
         "table rejected_events is missing",
+        "table api_keys lacks column revoked Bool",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
-    assert_eq!(store.check_tables().await.expect("a look").len(), 3);
+    assert_eq!(store.check_tables().await.expect("a look").len(), 4);
     server.stop().await;
 }
 
@@ -102,6 +104,7 @@ async fn a_newer_versions_number_is_no_error() {
 async fn a_table_that_is_not_synced_is_degraded() {
     let (server, store) = Server::with_tables().await;
     server.sql("ALTER TABLE events RESET SETTING fsync_after_insert").await;
+    server.sql("ALTER TABLE api_keys RESET SETTING fsync_part_directory").await;
     server.sql("ALTER TABLE rejected_events MODIFY SETTING non_replicated_deduplication_window = 0").await;
     let degraded = store.degraded_tables().await.expect("a look");
     let mut named: Vec<_> =
@@ -110,6 +113,7 @@ async fn a_table_that_is_not_synced_is_degraded() {
     assert_eq!(
         named,
         [
+            ("api_keys", vec!["fsync_part_directory"]),
             ("events", vec!["fsync_after_insert"]),
             ("rejected_events", vec!["non_replicated_deduplication_window"])
         ]

@@ -28,6 +28,6 @@ fn event(kind: &str, more: &str) -> String {
 }
 
 /// A string's bytes as hexadecimal digits, as ClickHouse's `hex` gives them.
-fn hex(text: &str) -> String {
+pub fn hex(text: &str) -> String {
     text.bytes().fold(String::new(), |digits, byte| digits + &format!("{byte:02X}"))
 }

@@ -186,7 +186,11 @@ fn what_cannot_be_made_durable_now_is_503_and_comes_again() {
             wait.is_some_and(|wait| (1..=60).contains(&wait)),
         );
         findings.check(case, answer.header("access-control-allow-origin"), Some("null"));
-        findings.check(case, answer.header("access-control-expose-headers"), Some("retry-after"));
+        findings.check(
+            case,
+            answer.header("access-control-expose-headers"),
+            Some("retry-after, ratelimit, ratelimit-policy"),
+        );
     }
     // What is wrong in itself is still told so.
     findings.check("an invalid body", send("{").gist(), "400 invalid_json");

@@ -20,6 +20,7 @@ pub use proxy::Proxy;
 pub use random::Random;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How many kills there are to be, given how many in the short run.
@@ -27,9 +28,14 @@ pub fn kills(few: usize) -> usize {
     if std::env::var_os("WEIR_TEST_SOAK").is_some() { few * 10 } else { few }
 }
 
-/// A port that nothing listens on.
+/// A port that nobody has now, nor gets by chance before the one that it is meant for: the system hands out others,
+/// from 32,768 on.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    let all = std::iter::repeat_with(|| 10_240 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
+    let mut free = all.take(20_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a free port")
 }
 
 /// Asks again and again until there is an answer; fails with what was waited for after half a minute.

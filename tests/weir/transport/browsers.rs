@@ -48,7 +48,11 @@ fn beacons_and_keepalive_fetches_arrive() {
             let case = format!("{case} from {origin}");
             findings.check(&case, answer.gist(), r#"200 {"received":1}"#);
             check_readable(&mut findings, &case, &answer, Some(origin));
-            findings.check(&case, answer.header("access-control-expose-headers"), Some("retry-after"));
+            findings.check(
+                &case,
+                answer.header("access-control-expose-headers"),
+                Some("retry-after, ratelimit, ratelimit-policy"),
+            );
         }
     }
     collector.await_events(16);
@@ -119,7 +123,11 @@ fn a_page_can_read_every_refusal() {
             let status = if status == 403 && origin.is_none() { 200 } else { status };
             findings.check(&case, answer.status, status);
             check_readable(&mut findings, &case, &answer, origin);
-            findings.check(&case, answer.header("access-control-expose-headers"), Some("retry-after"));
+            findings.check(
+                &case,
+                answer.header("access-control-expose-headers"),
+                Some("retry-after, ratelimit, ratelimit-policy"),
+            );
         }
     }
     findings.report();
