@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Collector, Random, Setup, eventually, free_port, weir};
+use crate::harness::{Collector, Random, Setup, eventually, free_port, signal_process, weir};
 
 /// A folder with files to import, and where they go.
 struct Import {
@@ -135,6 +135,12 @@ fn an_import_that_is_killed_again_and_again_stores_every_line_once() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    let mut child = import.command(&[path]).spawn().unwrap();
+    import.await_line(&mut child, 15_500);
+    signal_process(child.id(), "INT");
+    let stopped = Said::new(&child.wait_with_output().unwrap(), &import.key);
+    assert_eq!(stopped.code, 1);
+    assert!(stopped.error.contains("stopped; the same command takes it up again"), "{}", stopped.error);
     let done = import.state().unwrap();
     assert!(done["line"].as_u64().unwrap() < 20_000, "it was not stopped half way: {done}");
     let said = import.run(&[path]);
@@ -232,6 +238,35 @@ fn a_pipe_that_pauses_has_what_it_gave_sent() {
     collector.await_events(3);
     drop(input);
     Said::new(&child.wait_with_output().unwrap(), &import.key).done("3 events sent");
+}
+
+#[test]
+fn a_keys_limit_of_requests_is_waited_for() {
+    let collector = Collector::start();
+    let mut import = Import::into(&collector);
+    import.key = collector.weir(&["key", "create", "demo", "--requests-per-minute", "60"]);
+    let line = |n| format!(r#"{{"type":"a","data":{{}},"source":"s","source_id":"{n}"}}"#);
+    let path = import.file(&(0..63).map(line).collect::<Vec<_>>().join("\n"));
+    import.run(&[path.to_str().unwrap()]).done("63 events sent");
+    let refused = collector.figures().count(r#"weir_requests_total{status="429"}"#);
+    assert!(refused > 0, "no request was over the limit");
+    collector.await_loaded();
+    assert_eq!(collector.sql("SELECT count(), uniqExact(source_id) FROM weir.events"), "63\t63");
+}
+
+#[test]
+fn files_of_rejected_lines_among_many_are_left_out() {
+    let collector = Collector::start();
+    let import = Import::into(&collector);
+    let path = import.file(&(lines(5) + "bad\n"));
+    let rejected = path.with_file_name("events.ndjson.rejected.ndjson");
+    for _ in 0..2 {
+        let said = import.run(&[path.to_str().unwrap(), rejected.to_str().unwrap()]);
+        assert!(said.error.contains("is left out"), "{}", said.error);
+        assert!(said.out.starts_with("5 events sent, 1 line rejected"), "{}", said.out);
+    }
+    assert_eq!(fs::read_dir(import.folder.path()).unwrap().count(), 3);
+    assert_eq!(stored(&collector), "5\t5\t5");
 }
 
 #[test]

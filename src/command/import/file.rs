@@ -15,7 +15,6 @@ use serde_json::to_string;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::time::timeout;
 
-use super::ImportArgs;
 use super::identity::{Identity, know, stream_event_id};
 use super::line::{self, Origin};
 use super::progress::Progress;
@@ -24,6 +23,7 @@ use super::rejected::RejectedLines;
 use super::send::{Refusal, Sender, Verdict};
 use super::state::{Beginning, Destination, State, state_path, with_ending};
 use super::window::{Outcome, Part, RequestLimits, Settled, Window};
+use super::{ImportArgs, REJECTED};
 
 /// The longest line. A collector takes events of 64 KiB unless it is told otherwise.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -105,7 +105,7 @@ impl Import {
             let shown = state_path.display();
             format!("cannot write {shown}, which says how far it is (--state names another folder)")
         })?;
-        let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(path, ".rejected.ndjson"));
+        let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(path, REJECTED));
         let rejected_lines = open_rejected(rejected_path, name.clone(), state.rejected_bytes)?;
         let mut file = tokio::fs::File::open(path).await?;
         file.seek(io::SeekFrom::Start(state.offset)).await?;
@@ -137,7 +137,7 @@ impl Import {
         };
         let input: Box<dyn AsyncRead + Unpin> = Box::new(input);
         let last = path.and_then(Path::file_name).map_or(Path::new("stdin"), Path::new);
-        let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(last, ".rejected.ndjson"));
+        let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(last, REJECTED));
         Ok(Some(Self {
             input: Lines::new(input, LONGEST_LINE, 0, 0).with_digests(),
             identity: None,

@@ -42,6 +42,9 @@ use crate::config::{ConfigError, parse_duration};
 /// Where a collector takes what backends send.
 const PATH: &str = "/api/v1/events";
 
+/// How the name of a file of rejected lines ends.
+const REJECTED: &str = ".rejected.ndjson";
+
 /// What stands at the end of `weir import --help`.
 pub(super) const HELP: &str = r#"A line is an event:
 
@@ -196,6 +199,11 @@ impl ImportArgs {
                     return Err(ConfigError::new("FILE", "standard input is given twice").into());
                 }
                 inputs.push(Input::Stream(None));
+                continue;
+            }
+            // Among many, as *.ndjson gives them, it is there by accident.
+            if self.files.len() > 1 && path.as_os_str().as_encoded_bytes().ends_with(REJECTED.as_bytes()) {
+                eprintln!("weir: {} is left out: it has rejected lines with their reasons", path.display());
                 continue;
             }
             let kind = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;

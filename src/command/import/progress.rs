@@ -10,8 +10,8 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyl
 const PACE: Duration = Duration::from_secs(5);
 
 /// Of a file, whose size is known.
-const BAR: &str = "{prefix} {bar:24} {bytes}/{total_bytes}, {msg}, {eta} left";
-const STREAM: &str = "{prefix} {spinner} {bytes}, {msg}";
+const BAR: &str = "{prefix} {bar:24} {bytes}/{total_bytes}, {eta} left, {wide_msg}";
+const STREAM: &str = "{prefix} {spinner} {bytes}, {wide_msg}";
 
 pub(super) struct Progress {
     name: String,
@@ -43,7 +43,10 @@ impl Progress {
         });
         let now = Instant::now();
         let name = name.to_owned();
-        Self { name, bar, total, start: position, begun: now, told: now, sent: 0, rejected: 0, position }
+        let mut progress =
+            Self { name, bar, total, start: position, begun: now, told: now, sent: 0, rejected: 0, position };
+        progress.show("");
+        progress
     }
 
     /// Says something once.

@@ -203,15 +203,11 @@ async fn read(body: Incoming) -> Result<Bytes, String> {
     Ok(whole.map_err(|error| format!("its answer breaks off: {error}"))?.to_bytes())
 }
 
-/// An error with its causes: the outer one says only that it could not connect.
+/// What has caused an error, or the error itself: the outer one says only in which part of the client it arose.
 fn shown(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
 /// The events that a refusal names: `events[3].data is missing; … | events[7] has over … | and 3 more`.
