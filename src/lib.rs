@@ -14,7 +14,7 @@
 //!
 //! 1. [`http`] accepts a connection, reads the body under a cap and a deadline, and routes it. Its
 //!    `events.rs` is this list in code.
-//! 2. [`payload`] inflates the body and decodes either wire format into [`event::Event`]s that borrow from it; events
+//! 2. [`payload`] inflates the body and decodes each wire format into [`event::Event`]s that borrow from it; events
 //!    that are not valid are set apart with the reason.
 //! 3. [`project`] finds the project of the key, in memory nearly always, and asks whether the page may send to it.
 //! 4. [`enrich`] adds what the event does not say of itself: its id, the moment of receipt, a truncated address, what

@@ -142,11 +142,8 @@ fn outcome(name: &'static str, outcome: &'static str) -> Counter {
 impl Figures {
     #[allow(clippy::too_many_lines, reason = "a list of every figure, to be read from top to bottom")]
     fn register() -> Self {
-        metrics::describe_counter!("weir_events_total", "Events of the public API, by outcome.");
-        metrics::describe_counter!(
-            REJECTIONS,
-            "Rejected events of the public API, by the code of their refusal."
-        );
+        metrics::describe_counter!("weir_events_total", "Events of the APIs, by outcome.");
+        metrics::describe_counter!(REJECTIONS, "Rejected events of the APIs, by the code of their refusal.");
         metrics::describe_counter!(
             "weir_requests_limited_total",
             "Requests answered 429 because they were over a limit of requests a minute, by the limit."

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::api_keys::ApiKeyArgs;
+use super::keys::{ApiKeyArgs, ProjectArgs};
 use super::paths::PathArgs;
 use super::rates::RateArgs;
 use super::values::{parse_database, parse_duration, parse_size};
@@ -270,50 +270,6 @@ pub(super) struct LimitArgs {
     /// Rejected events kept in rejected_events for one project in a minute
     #[arg(long, env = "WEIR_MAX_REJECTED", default_value = "1000", value_name = "COUNT")]
     pub(super) max_rejected: NonZeroU32,
-}
-
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Projects")]
-pub(super) struct ProjectArgs {
-    /// How often changes of projects and API keys are looked for
-    #[arg(
-        long,
-        env = "WEIR_PROJECT_REFRESH",
-        default_value = "5s",
-        value_name = "TIME",
-        value_parser = parse_duration
-    )]
-    pub(super) project_refresh: Duration,
-
-    /// How long an unknown key is remembered as unknown
-    #[arg(
-        long,
-        env = "WEIR_UNKNOWN_KEY_EXPIRY",
-        default_value = "5s",
-        value_name = "TIME",
-        value_parser = parse_duration
-    )]
-    pub(super) unknown_key_expiry: Duration,
-
-    /// Known keys kept in memory: of projects, and as many API keys
-    #[arg(
-        long,
-        env = "WEIR_KNOWN_KEYS",
-        default_value_t = 10_000,
-        value_name = "COUNT",
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub(super) known_keys: u32,
-
-    /// Unknown keys kept in memory, likewise
-    #[arg(
-        long,
-        env = "WEIR_UNKNOWN_KEYS",
-        default_value_t = 100_000,
-        value_name = "COUNT",
-        value_parser = clap::value_parser!(u32).range(1..)
-    )]
-    pub(super) unknown_keys: u32,
 }
 
 #[derive(Args, Clone, Debug)]

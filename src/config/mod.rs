@@ -3,8 +3,8 @@
 //!
 //! A setting that cannot be ends the process with exit code 64 and a sentence that names it.
 
-mod api_keys;
 mod flags;
+mod keys;
 mod log;
 mod paths;
 mod rates;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
-use self::flags::{JournalArgs, LimitArgs, ProjectArgs};
+use self::flags::{JournalArgs, LimitArgs};
 pub use self::log::{LogArgs, LogFormat};
 pub use self::paths::PathArgs;
 pub(crate) use self::values::parse_duration;
@@ -204,18 +204,6 @@ impl LimitArgs {
             type_chars: self.max_type as usize,
             url: self.max_url,
             ..PayloadLimits::default()
-        }
-    }
-}
-
-impl ProjectArgs {
-    fn settings(&self) -> LookupSettings {
-        LookupSettings {
-            refresh: self.project_refresh,
-            unknown_expiry: self.unknown_key_expiry,
-            known_capacity: u64::from(self.known_keys),
-            unknown_capacity: u64::from(self.unknown_keys),
-            ..LookupSettings::default()
         }
     }
 }

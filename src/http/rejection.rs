@@ -282,6 +282,31 @@ mod tests {
         assert_eq!(pointing, expected);
     }
 
+    #[tokio::test]
+    async fn backends_are_told_the_same_as_a_detail() {
+        let cases = [
+            (Rejection::from(JournalError::Full), 503, true),
+            (ApiKeyError::Unavailable.into(), 503, true),
+            (ApiKeyError::Missing.into(), 401, false),
+            (ApiKeyError::Scope.into(), 403, false),
+            (ApiKeyError::OriginNotAllowed.into(), 403, false),
+            (InflateError::Unsupported.into(), 415, false),
+            (Rejection::method_not_allowed("POST".to_owned()), 405, false),
+        ];
+        for (refusal, status, again) in cases {
+            let expected = serde_json::json!({ "detail": refusal.message }).to_string();
+            let answer = refusal.into_detail();
+            assert_eq!(
+                (answer.status().as_u16(), answer.headers().contains_key(RETRY_AFTER)),
+                (status, again)
+            );
+            assert_eq!(answer.headers().contains_key(ALLOW), status == 405);
+            assert_eq!(body(answer).await, expected);
+        }
+        let unknown = Rejection::from(ApiKeyError::Missing).into_detail();
+        assert_eq!(body(unknown).await, r#"{"detail":"Invalid or missing API key"}"#);
+    }
+
     #[test]
     fn retry_after_is_rounded_up_to_whole_seconds() {
         for (wait, sent) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (30_000, "30")] {

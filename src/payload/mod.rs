@@ -1,4 +1,4 @@
-//! From the bytes of a body to its events.
+//! From the bytes of a body to its events. [`backend`] is what backends send; the rest of this is about the public API.
 //!
 //! Two formats, told apart by shape: with `events` (anything but `null`) a body is a batch, otherwise it is a
 //! snippet's single event. Strings are borrowed from the body unless they hold escapes, `data` always is.
