@@ -172,6 +172,8 @@ fn a_collector_that_is_killed_under_an_import_is_waited_for() {
     let path = import.file(&lines(20_000));
     let mut child = import.command(&[path.to_str().unwrap()]).spawn().unwrap();
     import.await_line(&mut child, 4_000);
+    let second = import.run(&[path.to_str().unwrap()]);
+    assert!(second.error.contains("another import of it is under way"), "{}", second.error);
     let setup = collector.kill();
     let collector = setup.start();
     Said::new(&child.wait_with_output().unwrap(), &import.key).done("20,000 events sent, 0 lines rejected");

@@ -1,7 +1,7 @@
 //! One input from its beginning, or from where it was stopped, to its end.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use indicatif::HumanCount;
 use serde_json::to_string;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
 use super::identity::{Identity, know, stream_event_id};
@@ -80,6 +80,11 @@ impl Import {
         destination: &Destination,
     ) -> anyhow::Result<Option<Self>> {
         let name = path.display().to_string();
+        let mut file = File::open(path)?;
+        // Where the filesystem knows no locks it is done without.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            bail!("another import of it is under way");
+        }
         let state_path = state_path(path, args.state.as_deref())?;
         let left = State::load(&state_path).unwrap_or_else(|error| {
             eprintln!(
@@ -88,11 +93,14 @@ impl Import {
             );
             None
         });
-        let mut file = File::open(path)?;
         let size = file.metadata()?.len();
         let earlier = left.as_ref().map(|left| left.size);
         // It may take a while, in which signals have to be heard.
-        let known = tokio::task::spawn_blocking(move || know(&mut file, size, earlier)).await??;
+        let (mut file, known) = tokio::task::spawn_blocking(move || {
+            let known = know(&mut file, size, earlier);
+            known.map(|known| (file, known))
+        })
+        .await??;
         let Beginning { state, notice } = State::begin(left, destination, known, size, args.restart)?;
         if let Some(notice) = notice {
             eprintln!("weir: {name}: {notice}");
@@ -107,9 +115,9 @@ impl Import {
         })?;
         let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(path, REJECTED));
         let rejected_lines = open_rejected(rejected_path, name.clone(), state.rejected_bytes)?;
-        let mut file = tokio::fs::File::open(path).await?;
-        file.seek(io::SeekFrom::Start(state.offset)).await?;
-        let rest: Box<dyn AsyncRead + Unpin> = Box::new(file.take(size - state.offset));
+        file.seek(io::SeekFrom::Start(state.offset))?;
+        let rest = tokio::fs::File::from_std(file).take(size - state.offset);
+        let rest: Box<dyn AsyncRead + Unpin> = Box::new(rest);
         Ok(Some(Self {
             input: Lines::new(rest, LONGEST_LINE, state.line, state.offset),
             identity: Some(state.identity.clone()),
