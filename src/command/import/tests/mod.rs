@@ -97,6 +97,17 @@ async fn requests_are_full_and_of_one_source_each_and_keep_their_order() {
 }
 
 #[tokio::test]
+async fn no_request_is_larger_than_a_collector_takes() {
+    let server = Server::start(|_, _| Reply::Take).await;
+    let noise = || (0..250).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect::<String>();
+    let line = |n| format!(r#"{{"type":"t","source":"s","data":{{"n":{n},"noise":"{}"}}}}"#, noise());
+    let case = Case::new(&(0..400).map(line).collect::<Vec<_>>().join("\n"));
+    case.import(&server.url, &[]).await.unwrap();
+    assert_eq!(server.numbers(), (0..400).collect::<Vec<_>>());
+    assert_eq!(server.seen().sizes, [200, 200], "3.2 MB of hexadecimal noise are half as many in gzip");
+}
+
+#[tokio::test]
 async fn what_passes_by_itself_is_waited_for() {
     let replies = |number| match number {
         0 => refuse(429, "slow down"),

@@ -83,6 +83,7 @@ async fn answer(
     assert!(request.headers()["x-api-key"].as_bytes().starts_with(b"weir_sk_"));
     assert_eq!(request.headers()["content-encoding"], "gzip");
     let body = request.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.len() <= 1024 * 1024, "a collector would refuse {} bytes", body.len());
     let mut text = String::new();
     flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
     let body: Value = serde_json::from_str(&text).unwrap();
