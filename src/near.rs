@@ -28,7 +28,7 @@ impl Edition {
 
     /// Makes it another edition, after the shared cache has changed.
     pub(crate) fn change(&self) {
-        self.0.store(NEXT.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+        self.0.swap(NEXT.fetch_add(1, Ordering::Relaxed), Ordering::AcqRel);
     }
 }
 

@@ -305,6 +305,9 @@ mod tests {
         let agents = UserAgents::new(10).unwrap();
         let first = agents.parse("Firefox/1.0");
         assert!(Arc::ptr_eq(&first, &agents.parse("Firefox/1.0")));
+        let elsewhere =
+            std::thread::scope(|scope| scope.spawn(|| agents.parse("Firefox/1.0")).join().unwrap());
+        assert!(Arc::ptr_eq(&first, &elsewhere), "by all threads");
         assert!(!Arc::ptr_eq(&first, &agents.parse("Firefox/2.0")));
         let long = "é".repeat(READ_BYTES);
         assert!(Arc::ptr_eq(&agents.parse(&long), &agents.parse(&format!("{long}, but longer"))));
