@@ -26,6 +26,19 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 77));
 /// The page that sends the snippet's events.
 const ORIGIN: &str = "https://www.example.com";
 
+/// A window of recent ids that has been full before, as a collector's has when it has run for a while: it grows no
+/// more, and now and then forgets the older half. It is small, since filling it must not take long under valgrind.
+pub fn full_window() -> RecentEvents {
+    const IDS: usize = 8_000;
+    let recent = RecentEvents::new(IDS);
+    let mut filling = recent.reservation(0);
+    for id in 0..3 * IDS as u64 {
+        filling.claim(Uuid::from_u128(2), Uuid::from_u64_pair(id, id));
+    }
+    filling.settle(true);
+    recent
+}
+
 /// Everything that a request meets before the disk.
 pub struct Intake {
     limits: PayloadLimits,
@@ -59,6 +72,11 @@ impl KeySource<Project> for OneProject {
 impl Intake {
     /// An intake that knows the project and the browser of the [bodies](crate::bodies). Its clock stands still.
     pub fn new() -> Self {
+        Self::with_window(RecentEvents::new(1_000_000))
+    }
+
+    /// The same with this window of recent ids.
+    pub fn with_window(recent: RecentEvents) -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         let snapshot = folder().join("projects.json");
         let (projects, _) =
@@ -70,7 +88,7 @@ impl Intake {
             projects,
             agents: UserAgents::new(10_000).expect("the patterns that come with us are sound"),
             trusted_proxies: TrustedProxies::default(),
-            recent: RecentEvents::new(1_000_000),
+            recent,
             entry: Entry::new(),
             runtime,
         };

@@ -30,8 +30,8 @@
 //! [`snippet`] is the script that pages include, which [`http`] serves; `demo` shows on a page what becomes of its
 //! events; [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is
 //! the command line. A module uses only what stands above it in this list, which a test holds: `failpoint`,
-//! [`retry`], [`event`], [`api_key`], [`clock`], [`metrics`], [`row`], [`payload`], [`project`], [`enrich`], [`recent`],
-//! [`journal`], [`clickhouse`], [`loader`], [`snippet`], [`http`], [`config`], `readiness`, `demo`, [`collector`], [`command`].
+//! [`retry`], [`event`], [`api_key`], [`clock`], [`metrics`], `near`, [`row`], [`payload`], [`project`], [`enrich`],
+//! [`recent`], [`journal`], [`clickhouse`], [`loader`], [`snippet`], [`http`], [`config`], `readiness`, `demo`, [`collector`], [`command`].
 
 pub mod api_key;
 pub mod clickhouse;
@@ -47,6 +47,7 @@ pub mod http;
 pub mod journal;
 pub mod loader;
 pub mod metrics;
+mod near;
 pub mod payload;
 pub mod project;
 mod readiness;

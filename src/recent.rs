@@ -6,7 +6,7 @@
 //! copy is written instead. The window is bounded and forgets the oldest ids; across restarts and collectors
 //! `ReplacingMergeTree` drops what it has forgotten.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -90,7 +90,8 @@ pub enum Claim {
 /// The new ids of one request. They are free again when it is dropped without being [settled](Self::settle).
 pub struct Reservation {
     window: RecentEvents,
-    outcome: Arc<Outcome>,
+    /// Made for the first id.
+    outcome: Option<Arc<Outcome>>,
     keys: Vec<(u64, Key)>,
     /// How many there may be.
     events: usize,
@@ -106,11 +107,14 @@ impl RecentEvents {
 
     /// A reservation for the ids of one request with so many events, empty at first.
     pub fn reservation(&self, events: usize) -> Reservation {
-        Reservation { window: self.clone(), outcome: Arc::default(), keys: Vec::new(), events }
+        Reservation { window: self.clone(), outcome: None, keys: Vec::new(), events }
     }
 
     fn hash(&self, key: &Key) -> u64 {
-        self.0.hasher.hash_one(key)
+        let (project, event) = key;
+        let mut hasher = self.0.hasher.build_hasher();
+        hasher.write([*project.as_bytes(), *event.as_bytes()].as_flattened());
+        hasher.finish()
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
@@ -145,10 +149,11 @@ impl Reservation {
         match shard.young.entry(hash, is_it, |(known, _)| self.window.hash(known)) {
             Entry::Occupied(known) => known.get().1.clone().into(),
             Entry::Vacant(new) => {
-                new.insert((key, State::Pending(self.outcome.clone())));
+                let outcome = self.outcome.get_or_insert_default();
+                new.insert((key, State::Pending(Arc::clone(outcome))));
                 drop(shard);
                 if self.keys.is_empty() {
-                    self.keys.reserve(self.events);
+                    self.keys = Vec::with_capacity(self.events);
                 }
                 self.keys.push((hash, key));
                 Claim::Ours
@@ -167,12 +172,13 @@ impl Reservation {
     }
 
     fn decide(&mut self, stored: bool) {
+        let Some(ours) = self.outcome.take() else { return };
         for (hash, key) in self.keys.drain(..) {
             let shard = &mut *self.window.shard(hash);
             // It may have grown old meanwhile, or been forgotten.
             for generation in [&mut shard.young, &mut shard.old] {
                 let Ok(mut known) = generation.find_entry(hash, |(known, _)| *known == key) else { continue };
-                if !matches!(&known.get().1, State::Pending(outcome) if Arc::ptr_eq(outcome, &self.outcome)) {
+                if !matches!(&known.get().1, State::Pending(outcome) if Arc::ptr_eq(outcome, &ours)) {
                     continue;
                 }
                 if stored {
@@ -182,15 +188,13 @@ impl Reservation {
                 }
             }
         }
-        self.outcome.decide(stored);
+        ours.decide(stored);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            self.decide(false);
-        }
+        self.decide(false);
     }
 }
 

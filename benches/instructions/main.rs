@@ -3,7 +3,7 @@
 //!
 //! Under callgrind, each call of a stage is counted for itself. `instructions` and `allocations` are those of the
 //! middle one of 65 calls, so of a request like most others; `mean` has in it what happens only now and then: moka's
-//! housekeeping, a hash table that grows. `per event` is the mean divided by the events.
+//! housekeeping, a window of ids that ages. `per event` is the mean divided by the events.
 //!
 //! # What repeats
 //!

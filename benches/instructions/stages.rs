@@ -7,9 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 use weir::journal::Journal;
 use weir::payload::inflate::ContentEncodings;
-use weir::recent::RecentEvents;
 use weir_benches::bodies::{PAGE, PROJECT_KEY, batch, batch_with_ids, full_page, gzip};
-use weir_benches::intake::{Intake, journal, segment_rows};
+use weir_benches::intake::{Intake, full_window, journal, segment_rows};
 use weir_benches::memory::{Gate, Memory};
 
 /// Calls of a stage that are counted, each for itself: odd, so that one of them is the middle.
@@ -52,7 +51,7 @@ pub(super) fn counted(once: &mut dyn FnMut()) {
 impl Stages {
     pub(super) fn run(only: Option<String>) {
         let stages = Self { only, counting: Cell::new(false), ids: Cell::new(1) };
-        let mut intake = Intake::new();
+        let mut intake = Intake::with_window(full_window());
         stages.before_the_row(&intake);
         stages.rows(&intake);
         stages.claims();
@@ -98,7 +97,7 @@ impl Stages {
     }
 
     fn claims(&self) {
-        let recent = RecentEvents::new(1_000_000);
+        let recent = full_window();
         self.stage("reserve 100 ids", 100, || {
             let first = u128::from(self.new_ids(100));
             let reservation = self.call(|| {

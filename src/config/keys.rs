@@ -1,4 +1,6 @@
-//! The flags for keys of projects and of backends.
+//! The flags for keys: how those of projects and of backends are looked up.
+
+#![allow(clippy::doc_markdown, reason = "the comments are the text of --help, where backticks are noise")]
 
 use std::time::Duration;
 
@@ -51,18 +53,6 @@ pub(super) struct ProjectArgs {
     unknown_keys: u32,
 }
 
-impl ProjectArgs {
-    pub(super) fn settings(&self) -> LookupSettings {
-        LookupSettings {
-            refresh: self.project_refresh,
-            unknown_expiry: self.unknown_key_expiry,
-            known_capacity: u64::from(self.known_keys),
-            unknown_capacity: u64::from(self.unknown_keys),
-            ..LookupSettings::default()
-        }
-    }
-}
-
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "API keys")]
 pub(super) struct ApiKeyArgs {
@@ -75,6 +65,18 @@ pub(super) struct ApiKeyArgs {
         value_parser = parse_duration
     )]
     api_key_grace: Duration,
+}
+
+impl ProjectArgs {
+    pub(super) fn settings(&self) -> LookupSettings {
+        LookupSettings {
+            refresh: self.project_refresh,
+            unknown_expiry: self.unknown_key_expiry,
+            known_capacity: u64::from(self.known_keys),
+            unknown_capacity: u64::from(self.unknown_keys),
+            ..LookupSettings::default()
+        }
+    }
 }
 
 impl ApiKeyArgs {

@@ -161,17 +161,19 @@ impl AddressText {
 
     fn write(&mut self, address: IpAddr) -> fmt::Result {
         let IpAddr::V4(address) = address else { return write!(self, "{address}") };
-        // Formatting them as the others took 1,080 of an event's instructions.
-        for (place, octet) in address.octets().into_iter().enumerate() {
-            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| char::from(b'0' + digit));
+        // Formatting them as the others took 1,080 of an event's instructions, writing digit by digit 564.
+        for octet in address.octets() {
+            let digits = [octet / 100, octet / 10 % 10, octet % 10].map(|digit| b'0' + digit);
+            let with_point = u32::from_le_bytes([digits[0], digits[1], digits[2], b'.']);
+            // Zeros in front are shifted out; the next octet is written over what comes in behind the point.
             let leading = usize::from(octet < 10) + usize::from(octet < 100);
-            if place > 0 {
-                self.write_char('.')?;
-            }
-            for digit in &digits[leading..] {
-                self.write_char(*digit)?;
-            }
+            let end = self.length + 4;
+            let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+            place.copy_from_slice(&(with_point >> (8 * leading)).to_le_bytes());
+            self.length = end - leading;
         }
+        self.length -= 1;
+        self.bytes[self.length] = 0;
         Ok(())
     }
 }

@@ -231,8 +231,8 @@ impl Backlog {
                 Item::End { bytes, zeros } => break (reader.position() - zeros - bytes, zeros),
             }
         };
-        // In other segments no room is left: there zeros are what has become of records.
-        let has_room = reader.is_sealed() || segment.ending == Ending::Open;
+        // Where the end is known there is no room: there zeros are what has become of records.
+        let has_room = reader.is_sealed() || segment.ending != Ending::Known;
         let bytes = segment.bytes - end - if has_room { zeros } else { 0 };
         if bytes > 0 {
             if segment.ending == Ending::Open {

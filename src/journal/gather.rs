@@ -59,7 +59,7 @@ pub(super) struct Gather {
 pub(super) enum Wake {
     /// There is something to write.
     Work,
-    /// Nothing to write; time has passed, or the backlog has shrunk.
+    /// Nothing was handed over; time has passed, or the backlog has shrunk.
     Idle,
     /// Nothing to write, and nothing will come.
     Closed,
@@ -113,7 +113,7 @@ impl Gather {
             state.gathering.push(runtime.id());
             drop(state);
             let turn = Turn { gather: Arc::clone(self), runtime: runtime.id() };
-            // It runs after everything that is ready now.
+            // On a single-threaded runtime it runs after everything that is ready now; on another one sooner.
             runtime.spawn(async move { drop(turn) });
         }
         Ok(heard)
@@ -186,7 +186,10 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = self.gather.state();
         state.gathering.retain(|runtime| *runtime != self.runtime);
-        self.gather.hand_over(state);
+        // Another runtime's turn may have taken what this one gathered with it.
+        if !state.gathered.waiters.is_empty() {
+            self.gather.hand_over(state);
+        }
     }
 }
 

@@ -207,8 +207,9 @@ impl Journal {
         Ok(Self(Arc::new(Shared { gather, backlog, max_bytes, health, writer })))
     }
 
-    /// Makes the entry's records durable: they are handed over at once, and the future says when they are.
-    /// Dropping it leaves them to be written all the same.
+    /// Makes the entry's records durable, and the future says when they are; dropping it leaves them to be written all
+    /// the same. They are handed over when the runtime that this is called on has gone through what is ready, and
+    /// it is this runtime that tells the future: one that is blocked meanwhile, or has ended, does neither.
     pub fn append(&self, entry: &Entry) -> Appending {
         if entry.is_empty() {
             return Appending(Stage::Decided(Ok(())));

@@ -93,7 +93,7 @@ fn settle(backlog: &Backlog, segment: &mut Segment) -> io::Result<()> {
 /// What the beginning of a segment's file tells.
 enum Found {
     NoHead,
-    /// A head alone, or with room behind it.
+    /// A head alone.
     Nothing,
     /// Nothing behind the head is an intact record. Torn is what a write that a crash cut short may leave, and nobody
     /// was promised: a record's beginning, or zeros.
@@ -110,7 +110,7 @@ fn first_look(backlog: &Backlog, segment: &Segment) -> io::Result<Found> {
     let Some(mut reader) = backlog.read(segment)? else { return Ok(Found::NoHead) };
     let start = reader.position();
     Ok(match reader.next_item()? {
-        Item::End { bytes: 0, zeros } if zeros == 0 || segment.ending == Ending::Open => Found::Nothing,
+        Item::End { bytes: 0, zeros: 0 } => Found::Nothing,
         Item::End { bytes, zeros } => {
             let torn = segment.ending == Ending::Open && is_torn(&reader, start, bytes)?;
             Found::NoRecord { torn, bytes: bytes + zeros }

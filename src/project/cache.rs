@@ -11,10 +11,14 @@ use tokio::time::{Duration, Instant};
 use super::lookup::NotFound;
 use super::{Keyed, LookupSettings};
 use crate::event::Timestamp;
+use crate::near::Edition;
 
 /// Both caches. Everybody reads them; the gathering task alone writes.
 pub(super) struct Cache<T: Keyed> {
     known: moka::sync::Cache<T::Key, Arc<T>>,
+    /// That of `known`: another one as soon as what a key stands for changes or goes, also when it is pushed out,
+    /// since nobody would read it again from the source.
+    edition: Arc<Edition>,
     /// With the moment after which the answer no longer counts. moka's own expiry frees the memory; this one
     /// decides, because it follows tokio's clock, which tests can turn.
     unknown: moka::sync::Cache<T::Key, Instant>,
@@ -25,8 +29,14 @@ pub(super) struct Cache<T: Keyed> {
 
 impl<T: Keyed> Cache<T> {
     pub(super) fn new(settings: &LookupSettings, confirmed: Timestamp) -> Self {
+        let edition = Arc::new(Edition::new());
+        let pushed_out = Arc::clone(&edition);
         Self {
-            known: moka::sync::Cache::new(settings.known_capacity),
+            known: moka::sync::Cache::builder()
+                .max_capacity(settings.known_capacity)
+                .eviction_listener(move |_, _, _| pushed_out.change())
+                .build(),
+            edition,
             unknown: moka::sync::Cache::builder()
                 .max_capacity(settings.unknown_capacity)
                 .time_to_live(settings.unknown_expiry)
@@ -34,6 +44,11 @@ impl<T: Keyed> Cache<T> {
             unknown_expiry: settings.unknown_expiry,
             confirmed: AtomicI64::new(confirmed.as_millis()),
         }
+    }
+
+    /// The edition of what is known, for who keeps something of it nearby; to be asked before [`get`](Self::get).
+    pub(super) fn edition(&self) -> u64 {
+        self.edition.number()
     }
 
     pub(super) fn get<Q>(&self, key: &Q) -> Option<Result<Arc<T>, NotFound>>
@@ -58,6 +73,7 @@ impl<T: Keyed> Cache<T> {
         }
         let value = Arc::new(value);
         self.known.insert(key.clone(), Arc::clone(&value));
+        self.edition.change();
         self.unknown.invalidate(key);
         (value, true)
     }
@@ -65,6 +81,9 @@ impl<T: Keyed> Cache<T> {
     /// Takes in that a key stands for nothing. Tells whether that is news.
     pub(super) fn deny(&self, key: T::Key) -> bool {
         let was_known = self.known.remove(&key).is_some();
+        if was_known {
+            self.edition.change();
+        }
         self.unknown.insert(key, Instant::now() + self.unknown_expiry);
         was_known
     }
@@ -97,6 +116,7 @@ impl<T: Keyed> Cache<T> {
 impl<T: Keyed> Cache<T> {
     /// Does now what moka otherwise does in passing.
     pub(super) fn prune(&self) {
+        self.known.run_pending_tasks();
         self.unknown.run_pending_tasks();
     }
 

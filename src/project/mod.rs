@@ -28,6 +28,7 @@ pub use api_keys::{ApiAccess, ApiKeyError, ApiKeySettings, ApiKeys};
 pub use lookup::{KeySource, Keyed, LookupSettings, SourceError};
 pub use origins::{AllowedOrigins, OriginError};
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::metrics::{LookupFigures, figures};
+use crate::near::Near;
 use crate::retry::Retry;
 use lookup::{Lookup, NotFound, Trust};
 
@@ -164,6 +166,10 @@ impl Keyed for Project {
     }
 }
 
+thread_local! {
+    static NEAR: RefCell<Near<Arc<Project>>> = RefCell::default();
+}
+
 /// The projects of a collector. Clones share everything; when the last one goes, so does the task behind them.
 #[derive(Clone)]
 pub struct Projects {
@@ -194,7 +200,16 @@ impl Projects {
         if key.is_empty() || key.len() > Self::KEY_BYTES {
             return Some(Err(ProjectError::Unknown));
         }
-        Some(self.lookup.cached(key)?.map_err(ProjectError::from))
+        let edition = self.lookup.cache.edition();
+        if let Some(project) = NEAR.with_borrow(|near| near.get(key, edition)) {
+            figures().project_keys.hits.increment(1);
+            return Some(Ok(project));
+        }
+        let answer = self.lookup.cached(key)?.map_err(ProjectError::from);
+        if let Ok(project) = &answer {
+            NEAR.with_borrow_mut(|near| near.put(key, edition, Arc::clone(project)));
+        }
+        Some(answer)
     }
 
     /// The project with this key; from the source where memory has no answer. Waits no longer than

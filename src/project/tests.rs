@@ -179,6 +179,21 @@ async fn a_flood_of_random_keys_is_bounded_and_pushes_out_no_known_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_pushed_out_is_not_answered_from_nearby() {
+    let (source, directory) = (Source::new(&[]), tempfile::tempdir().unwrap());
+    let projects = start(&source, &directory, LookupSettings { known_capacity: 3, ..Default::default() });
+    let keys: Vec<_> = (0..20).map(|key| format!("pk_{key}")).collect();
+    for key in &keys {
+        projects.lookup.cache.learn(key, project(key));
+    }
+    let known = || keys.iter().filter(|key| projects.cached(key).is_some()).count();
+    // Puts them nearby, as many as moka still has.
+    assert!(known() >= 3);
+    projects.lookup.cache.prune();
+    assert_eq!(known(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn known_keys_are_answered_for_as_long_as_the_source_is_away() {
     let (source, projects, _directory) = run(&["pk_a", "pk_new"]).await;
     projects.find("pk_a").await.unwrap();
@@ -246,6 +261,10 @@ async fn a_change_is_seen_and_nothing_is_read_without_one() {
     assert_eq!(source.lookups().len(), 0);
 
     let held = projects.cached("pk_c").unwrap().unwrap();
+    assert!(
+        enabled(projects.cached("pk_a")) && enabled(projects.cached("pk_b")),
+        "this thread has them at hand"
+    );
     source.disable("pk_a");
     source.change(|rows| _ = rows.remove("pk_b"));
     settle().await;

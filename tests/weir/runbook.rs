@@ -140,7 +140,7 @@ fn every_figure_of_the_binary_is_explained_and_no_other() {
     let name = |sample: &str| match sample.split_once('{') {
         Some((name, labels)) if labels.starts_with("outcome=") => format!("{name}{{{labels}"),
         Some((name, labels)) => match labels.split('=').next() {
-            Some(label @ ("status" | "reason")) => format!("{name}{{{label}}}"),
+            Some(label @ ("status" | "reason" | "limit")) => format!("{name}{{{label}}}"),
             _ => figures.family(name).to_owned(),
         },
         None => figures.family(sample).to_owned(),

@@ -47,6 +47,21 @@ fn a_full_disk_is_left_when_there_is_room() {
 }
 
 #[test]
+fn a_disk_that_has_no_place_for_room_takes_records_all_the_same() {
+    let directory = MemoryDirectory::default();
+    let journal = open(&directory, &JournalSettings { room_bytes: 4 * RECORD, ..settings() });
+    directory.limit(usize::try_from(SegmentHead::bytes() + 3 * RECORD).ok());
+    for _ in 0..3 {
+        append(&journal, "taken").unwrap();
+    }
+    assert_eq!(append(&journal, "too much"), Err(JournalError::Failed));
+    directory.limit(None);
+    journal.close();
+    assert_eq!(contents(journal.backlog()), [["taken"; 3]]);
+    directory.check();
+}
+
+#[test]
 fn everybody_who_waited_for_a_failed_sync_hears_of_it() {
     let directory = MemoryDirectory::default();
     let journal = open(&directory, &settings());

@@ -298,10 +298,12 @@ impl Disk {
         file.pending.push((change, false));
     }
 
-    /// How many of `bytes` more the disk takes.
-    fn room(&self, bytes: usize) -> usize {
+    /// How many of `bytes` the disk takes there: what lies in the file already takes no more.
+    fn room(&self, file: usize, offset: usize, bytes: usize) -> usize {
+        let Some(capacity) = self.capacity else { return bytes };
         let used: usize = self.names.values().map(|file| self.files[*file].content.len()).sum();
-        self.capacity.map_or(bytes, |capacity| capacity.saturating_sub(used).min(bytes))
+        let longest = self.files[file].content.len() + capacity.saturating_sub(used);
+        longest.saturating_sub(offset).min(bytes)
     }
 }
 
@@ -319,7 +321,7 @@ impl SegmentFile for MemoryFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let (mut disk, error, written) = match self.directory.begin(Step::Write) {
             Ok(disk) => {
-                let room = disk.room(bytes.len());
+                let room = disk.room(self.file, usize::try_from(offset).unwrap(), bytes.len());
                 let error = (room < bytes.len()).then(|| io::ErrorKind::StorageFull.into());
                 (disk, error, room)
             }
@@ -332,7 +334,8 @@ impl SegmentFile for MemoryFile {
             disk.change(self.file, Change::Write(offset, bytes[..written].to_vec()));
         }
         let Some(error) = error else { return Ok(()) };
-        disk.files[self.file].failed = true;
+        // Zeros are room: the records before them do not depend on it.
+        disk.files[self.file].failed |= bytes.iter().any(|byte| *byte != 0);
         Err(error)
     }
 
