@@ -30,9 +30,9 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// What makes connections, for all our clients alike.
-pub(super) type Connector = HttpsConnector<HttpConnector>;
+pub(crate) type Connector = HttpsConnector<HttpConnector>;
 
-pub(super) fn connector() -> Connector {
+pub(crate) fn connector() -> Connector {
     let mut tcp = HttpConnector::new();
     tcp.set_keepalive(Some(KEEPALIVE));
     // The last bytes of a body would wait for the acknowledgement of those before.

@@ -25,6 +25,7 @@ use std::fmt;
 
 pub use altered::ServerTime;
 pub use api_keys::{ApiKeyGrant, ApiKeyRow, ApiKeyStoreError};
+pub(crate) use connection::{Connector, connector};
 pub use engine::{CHILD_COMMAND, Engine, EngineError, EngineSettings, run_child};
 pub use error::{Class, ClickHouseError};
 pub use insert::{Insert, RowSource};

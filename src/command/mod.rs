@@ -1,9 +1,10 @@
-//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir key …`, `weir snippet`, `weir journal …`.
-//! Alone, `weir` serves.
+//! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir key …`, `weir snippet`, `weir import`,
+//! `weir journal …`. Alone, `weir` serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
 
+mod import;
 mod journal;
 mod key;
 mod process;
@@ -60,6 +61,9 @@ enum Command {
         #[command(flatten)]
         snippet: snippet::SnippetArgs,
     },
+    /// Send events from files to a running collector, and go on with an import that was stopped
+    #[command(after_long_help = import::HELP)]
+    Import(import::ImportArgs),
     /// Look into the journal, and have parked segments tried again
     Journal {
         #[command(subcommand)]
@@ -93,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Project { command } => block_on(project::run(command)),
         Command::Key { command } => block_on(key::run(command)),
         Command::Snippet { snippet } => snippet::run(&snippet),
+        Command::Import(args) => import::run(&args),
         Command::Journal { command } => block_on(journal::run(command)),
         Command::EngineChild { arguments } => return run_child(arguments.into_iter()),
     };

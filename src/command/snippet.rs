@@ -27,14 +27,14 @@ pub(super) struct SnippetArgs {
 
 /// Where browsers reach a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Collector {
+pub(super) struct Collector {
     /// Without a slash at its end.
-    url: String,
+    pub(super) url: String,
     /// Whether it stands below a path, which a proxy takes off.
     below_path: bool,
 }
 
-fn parse_collector(text: &str) -> Result<Collector, String> {
+pub(super) fn parse_collector(text: &str) -> Result<Collector, String> {
     let expected = "expected a URL like https://collect.example.com, without a query";
     let uri: Uri = text.parse().map_err(|error| format!("{error}; {expected}"))?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));

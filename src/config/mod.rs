@@ -21,6 +21,7 @@ pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
 use self::flags::{JournalArgs, LimitArgs};
 pub use self::log::{LogArgs, LogFormat};
 pub use self::paths::PathArgs;
+pub(crate) use self::values::parse_duration;
 use crate::clickhouse::{ClickHouseSettings, EngineSettings, Timeouts};
 use crate::enrich::{AddressMode, TrustedProxies};
 use crate::event::PayloadLimits;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = "expected a time above zero like 500ms, 10s or 2m";
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; {expected}"))?;
     if duration.is_zero() { Err(expected.to_owned()) } else { Ok(duration) }

@@ -6,18 +6,18 @@ use std::time::Duration;
 use uuid::Uuid;
 
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
     }
 
     /// The next pause: between half and all of what is due.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let due = self.next.min(self.longest);
         self.next = due * 2;
         // A v4 id's last byte is random.

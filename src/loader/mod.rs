@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::backoff::Backoff;
+pub(crate) use self::backoff::Backoff;
 pub use self::status::LoaderStatus;
 use self::taken::Taken;
 use crate::clickhouse::{ClickHouseError, ServerTime, Store};

@@ -14,6 +14,7 @@ mod damage;
 mod demo;
 mod disk;
 mod harness;
+mod import;
 mod journal;
 mod keys;
 mod limits;

@@ -1,0 +1,247 @@
+//! One request after the other to a collector's `POST /api/v1/events`, each until there is an answer that settles it.
+//!
+//! Only a `201` that counts the events confirms them: whatever else answers in the collector's place settles nothing.
+//! What passes by itself is waited for: a limit of requests, a collector that is away, busy, or starting. Patience ends
+//! when for so long no request has been taken.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+
+use crate::clickhouse::{Connector, connector};
+use crate::loader::Backoff;
+
+const AGENT: &str = concat!("weir-import/", env!("CARGO_PKG_VERSION"));
+
+/// A collector that has not answered by then is asked again.
+const ANSWER_TIME: Duration = Duration::from_mins(1);
+
+/// The longest answer: 1,000 events take some 200 KB.
+const LONGEST_ANSWER: usize = 8 * 1024 * 1024;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What settles a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its events are on the collector's disk.
+    Taken,
+    /// None of them is.
+    Refused(Refusal),
+    /// It, or the event in it, is over a limit.
+    TooLarge(String),
+}
+
+/// Why a request is rejected.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The events at fault, by their places in the request, each with what is wrong with it. The collector names a
+    /// few of them, or none where something else is wrong.
+    pub(super) events: Vec<(usize, String)>,
+    /// All that the collector says.
+    pub(super) detail: String,
+}
+
+/// Why no request will be taken any more.
+#[derive(Debug, Error)]
+pub(super) enum SendError {
+    #[error("the collector does not take the key: {0}")]
+    Key(String),
+    #[error("the key may not send events: {0}")]
+    Forbidden(String),
+    #[error("{url} answers {status}: that is no address of a collector that takes imports{hint}")]
+    NotACollector { url: Uri, status: StatusCode, hint: String },
+    #[error("no request was taken for {}: {problem}", humantime::format_duration(*patience))]
+    Patience { patience: Duration, problem: String },
+}
+
+/// Why a request has to be sent again.
+struct Again {
+    problem: String,
+    /// As long as the collector asks for.
+    wait: Option<Duration>,
+}
+
+/// What one attempt has come to.
+enum Attempt {
+    Settled(Verdict),
+    Again(Again),
+}
+
+pub(super) struct Sender {
+    client: Client<Connector, Full<Bytes>>,
+    url: Uri,
+    key: HeaderValue,
+    patience: Duration,
+    /// When a request was settled last.
+    last: Instant,
+}
+
+/// What a refusal says.
+#[derive(Default, Deserialize)]
+struct Detail {
+    detail: String,
+}
+
+/// What matters of a confirmation.
+#[derive(Deserialize)]
+struct Confirmation {
+    success: bool,
+    events_received: usize,
+}
+
+impl Sender {
+    pub(super) fn new(url: Uri, mut key: HeaderValue, patience: Duration) -> Self {
+        key.set_sensitive(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector());
+        Self { client, url, key, patience, last: Instant::now() }
+    }
+
+    /// Sends a body in gzip that holds so many events, until it is settled. `waiting` is told of what holds it up.
+    pub(super) async fn send(
+        &mut self,
+        body: &Bytes,
+        events: usize,
+        mut waiting: impl FnMut(&str),
+    ) -> Result<Verdict, SendError> {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            let Again { problem, wait } = match self.attempt(body, events).await? {
+                Attempt::Settled(verdict) => {
+                    self.last = Instant::now();
+                    return Ok(verdict);
+                }
+                Attempt::Again(again) => again,
+            };
+            let pause = wait.unwrap_or_else(|| backoff.pause());
+            if self.last.elapsed() + pause > self.patience {
+                return Err(SendError::Patience { patience: self.patience, problem });
+            }
+            waiting(&problem);
+            sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, body: &Bytes, events: usize) -> Result<Attempt, SendError> {
+        let again = |problem: String| Ok(Attempt::Again(Again { problem, wait: None }));
+        let answered = timeout(ANSWER_TIME, async {
+            let answer = self.client.request(self.request(body)).await.map_err(|error| shown(&error))?;
+            let (head, body) = answer.into_parts();
+            let body = read(body).await?;
+            Ok::<_, String>((Response::from_parts(head, ()), body))
+        });
+        match answered.await {
+            Ok(Ok((answer, body))) => self.judge(&answer, &body, events),
+            Ok(Err(problem)) => again(format!("the collector cannot be reached: {problem}")),
+            Err(_elapsed) => again("the collector does not answer".to_owned()),
+        }
+    }
+
+    fn request(&self, body: &Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.url.clone();
+        let headers = request.headers_mut();
+        headers.insert("x-api-key", self.key.clone());
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        request
+    }
+
+    fn judge(&self, answer: &Response<()>, body: &[u8], events: usize) -> Result<Attempt, SendError> {
+        let said = serde_json::from_slice::<Detail>(body);
+        // What is not in the collector's own words comes from something in front of it.
+        let is_ours = said.is_ok();
+        let detail = said.unwrap_or_default().detail;
+        let settled = |verdict| Ok(Attempt::Settled(verdict));
+        let status = answer.status();
+        let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let wait = wait.map(Duration::from_secs);
+        match status.as_u16() {
+            201 => {
+                let confirmed: Option<Confirmation> = serde_json::from_slice(body).ok();
+                if confirmed.is_some_and(|known| known.success && known.events_received == events) {
+                    return settled(Verdict::Taken);
+                }
+            }
+            400 if is_ours => {
+                return settled(Verdict::Refused(Refusal { events: named(&detail, events), detail }));
+            }
+            401 if is_ours => return Err(SendError::Key(detail)),
+            403 if is_ours => return Err(SendError::Forbidden(detail)),
+            413 => {
+                let detail = if is_ours { detail } else { "it is too large".to_owned() };
+                return settled(Verdict::TooLarge(detail));
+            }
+            408 | 425 | 429 | 500 | 502..=504 => {
+                let detail = if is_ours { format!(": {detail}") } else { String::new() };
+                return Ok(Attempt::Again(Again { problem: format!("{status}{detail}"), wait }));
+            }
+            _ => {}
+        }
+        let hint = match answer.headers().get(http::header::LOCATION).map(HeaderValue::to_str) {
+            Some(Ok(elsewhere)) => format!("; it points to {elsewhere}"),
+            _ => String::new(),
+        };
+        Err(SendError::NotACollector { url: self.url.clone(), status, hint })
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, String> {
+    let whole = Limited::new(body, LONGEST_ANSWER).collect().await;
+    Ok(whole.map_err(|error| format!("its answer breaks off: {error}"))?.to_bytes())
+}
+
+/// What has caused an error, or the error itself: the outer one says only in which part of the client it arose.
+fn shown(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+}
+
+/// The events that a refusal names: `events[3].data is missing; … | events[7] has over … | and 3 more`.
+fn named(detail: &str, events: usize) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    for piece in detail.split(" | ") {
+        let Some((_, rest)) = piece.split_once("events[") else { continue };
+        let Some((index, reason)) = rest.split_once(']') else { continue };
+        let Ok(index) = index.parse() else { continue };
+        if index < events && found.iter().all(|(known, _)| *known != index) {
+            let reason = reason.strip_prefix('.').unwrap_or(reason.trim_start());
+            found.push((index, reason.to_owned()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_events_and_what_is_wrong_with_each() {
+        let all = "nothing is stored, since 22 of 30 events are not valid: events[1].data is missing; expected an \
+                   object | events[3] has over 65536 bytes of JSON; expected no more | and 20 more";
+        let expected = [
+            (1, "data is missing; expected an object".to_owned()),
+            (3, "has over 65536 bytes of JSON; expected no more".to_owned()),
+        ];
+        assert_eq!(named(all, 30), expected);
+        assert_eq!(named(all, 2), expected[..1], "there is no such event in the request");
+        for none in ["", "source is missing", "events is empty", "events[x].data", "events[", "events[-1]"] {
+            assert_eq!(named(none, 30), [], "{none}");
+        }
+        assert_eq!(named("events[0].a | events[0].b", 1).len(), 1);
+    }
+}
