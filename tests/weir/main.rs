@@ -16,6 +16,7 @@ mod harness;
 mod journal;
 mod loading;
 mod matrix;
+mod openapi;
 mod operations;
 mod pair;
 mod parking;
