@@ -2,6 +2,7 @@
 
 ENGINE := .engine/node_modules/.package-lock.json
 SNIPPET := snippet/node_modules/.package-lock.json
+SCHEMATHESIS := target/schemathesis/bin/schemathesis
 
 .DEFAULT_GOAL := help
 .PHONY: help run build engine snippet test soak lint bench counts baseline counter strace chromium wrk valgrind
@@ -29,7 +30,12 @@ $(SNIPPET): snippet/package.json snippet/package-lock.json
 snippet: $(SNIPPET) ## Build the snippet anew
 	npm run --prefix snippet build
 
-test: engine build strace chromium $(SNIPPET) ## Run every test, against the real engine and in a real browser
+$(SCHEMATHESIS): tests/schemathesis/requirements.txt
+	python3 -m venv target/schemathesis
+	target/schemathesis/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+test: engine build strace chromium $(SNIPPET) $(SCHEMATHESIS) ## Run every test, against the real engine and in a real browser
 	cargo test --locked
 	cargo test --locked --package weir-benches --bins
 	npm test --prefix snippet

@@ -102,6 +102,10 @@ pub trait Operated: Send + Sync + 'static {
     fn retry_parked(&self) -> RetryReport;
 }
 
+/// What both listeners answer, as OpenAPI 3.1 has it; by hand, and held against a running collector by
+/// `tests/weir/openapi.rs`.
+const OPENAPI: &str = include_str!("openapi.json");
+
 #[derive(Clone, Copy)]
 enum Endpoint {
     Health,
@@ -109,11 +113,12 @@ enum Endpoint {
     Metrics,
     Journal,
     RetryParked,
+    OpenApi,
     Demo,
     DemoRows,
 }
 
-static ROUTES: [Route<Endpoint>; 9] = [
+static ROUTES: [Route<Endpoint>; 11] = [
     ("/healthz", Method::GET, Endpoint::Health),
     ("/healthz", Method::HEAD, Endpoint::Health),
     ("/readyz", Method::GET, Endpoint::Readiness),
@@ -123,6 +128,8 @@ static ROUTES: [Route<Endpoint>; 9] = [
     ("/journal", Method::GET, Endpoint::Journal),
     ("/journal", Method::HEAD, Endpoint::Journal),
     ("/journal/retry", Method::POST, Endpoint::RetryParked),
+    ("/openapi.json", Method::GET, Endpoint::OpenApi),
+    ("/openapi.json", Method::HEAD, Endpoint::OpenApi),
 ];
 
 /// These only where there is a demo.
@@ -225,6 +232,7 @@ impl<O: Operated> Operations<O> {
                 text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
             (Endpoint::Journal, _) => json(StatusCode::OK, &self.collector.journal()),
+            (Endpoint::OpenApi, _) => text(StatusCode::OK, "application/json", OPENAPI),
             (Endpoint::RetryParked, _) => json(StatusCode::OK, &self.collector.retry_parked()),
             (Endpoint::Demo, Some((page, _))) => page.answer(request.headers()),
             (Endpoint::DemoRows, Some((_, rows))) => demo::rows(request.uri().query(), rows.as_ref()).await,

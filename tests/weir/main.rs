@@ -20,6 +20,7 @@ mod keys;
 mod limits;
 mod loading;
 mod matrix;
+mod openapi;
 mod operations;
 mod pair;
 mod parking;
