@@ -104,7 +104,7 @@ async fn no_request_is_larger_than_a_collector_takes() {
     let case = Case::new(&(0..400).map(line).collect::<Vec<_>>().join("\n"));
     case.import(&server.url, &[]).await.unwrap();
     assert_eq!(server.numbers(), (0..400).collect::<Vec<_>>());
-    assert_eq!(server.seen().sizes, [200, 200], "3.2 MB of hexadecimal noise are half as many in gzip");
+    assert!(server.seen().sizes.len() > 1, "3.2 MB of noise fit no single request");
 }
 
 #[tokio::test]
