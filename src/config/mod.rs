@@ -151,6 +151,14 @@ impl ServeArgs {
             let problem = "the journal may not be smaller than one segment";
             return Err(ConfigError::new("--journal-max (WEIR_JOURNAL_MAX)", problem));
         }
+        let lookup = projects.settings();
+        let api_keys = self.api_keys.settings(lookup.clone());
+        // What ClickHouse says of a key is that old at most while it is there.
+        let age = lookup.refresh + lookup.lookup_timeout;
+        if api_keys.grace < age {
+            let problem = format!("expected at least {age:?}: --project-refresh and the time of a query");
+            return Err(ConfigError::new("--api-key-grace (WEIR_API_KEY_GRACE)", problem));
+        }
         Ok(CollectorSettings {
             data_dir: self.store.data.data_dir.clone(),
             store: self.store.store()?,
@@ -161,8 +169,8 @@ impl ServeArgs {
             payload: limits.payload(),
             trusted_proxies,
             address: network.client_address,
-            projects: projects.settings(),
-            api_keys: self.api_keys.settings(projects.settings()),
+            projects: lookup,
+            api_keys,
             journal: journal.settings(),
             loader: LoaderSettings {
                 concurrency: usize::from(journal.load_concurrency),

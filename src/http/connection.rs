@@ -40,7 +40,7 @@ use super::cors;
 use super::listener::{ListenerSettings, raised};
 use super::pace::{Pace, PacedSocket, overdue};
 use super::rejection::Rejection;
-use super::routes::{Apis, Routes};
+use super::routes::{Apis, BACKEND_EVENTS, Routes};
 use crate::metrics::figures;
 
 /// The largest head; what hyper buffers of a body at a time is bounded by it as well.
@@ -95,11 +95,15 @@ fn service<A: Apis>(
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
         let origin = request.headers().get(ORIGIN).cloned();
+        let of_backend = request.uri().path() == BACKEND_EVENTS;
         let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
         async move {
             let answer = AssertUnwindSafe(routes.answer(request, peer)).catch_unwind().await;
-            let mut answer = answer.unwrap_or_else(answer_panic);
+            let mut answer = answer.unwrap_or_else(|panic| {
+                let refusal = refusal_of_panic(panic);
+                if of_backend { refusal.into_detail() } else { refusal.into() }
+            });
             if !answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
                 cors::allow(answer.headers_mut(), origin);
             }
@@ -150,12 +154,12 @@ where
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "who catches a panic hands it over")]
-fn answer_panic(panic: Box<dyn Any + Send>) -> Answer {
+fn refusal_of_panic(panic: Box<dyn Any + Send>) -> Rejection {
     let text = panic.downcast_ref::<&str>().copied();
     let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
     tracing::error!(cause, "a request ended in a panic and was answered 500: this is a defect of Weir");
     figures().panics.increment(1);
-    Rejection::internal().into()
+    Rejection::internal()
 }
 
 /// Tells a client whose head is overdue, with what CORS needs of the head that did come.

@@ -102,7 +102,7 @@ pub trait Operated: Send + Sync + 'static {
     fn retry_parked(&self) -> RetryReport;
 }
 
-/// What both listeners answer, as OpenAPI 3.1 has it; by hand, and held against a running collector by
+/// What both listeners answer, in the words of `OpenAPI` 3.1; by hand, and held against a running collector by
 /// `tests/weir/openapi.rs`.
 const OPENAPI: &str = include_str!("openapi.json");
 

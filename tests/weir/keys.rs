@@ -153,6 +153,26 @@ fn a_key_works_at_once_and_no_longer_than_ten_seconds_and_is_found_nowhere() {
     assert!(log.len() > 1_000 && !log.contains(secret) && !log.contains(&secret[8..51]), "{log}");
 }
 
+#[test]
+fn a_revoked_key_is_refused_within_ten_seconds() {
+    let collector = Collector::start();
+    let key = collector.weir(&["key", "create", "demo"]).trim().to_owned();
+    let post = || {
+        let body = r#"[{"source":"crm","event_type":"won","data":{}}]"#;
+        collector
+            .client()
+            .send("POST", "/api/v1/events", &[("X-API-Key", &key)], body.as_bytes())
+            .unwrap()
+            .status
+    };
+    assert_eq!(post(), 201);
+    let id = list(&collector)[0][0].clone();
+    let begun = Instant::now();
+    done(&collector, &["revoke", &id]);
+    eventually("the revocation", || (post() == 401).then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(10), "seen after {:?}", begun.elapsed());
+}
+
 /// Looks for a secret where a collector and its engine keep things, and for its id, which is there.
 fn search(collector: &Collector, secret: &str, id: &str) {
     let random = &secret[8..51];

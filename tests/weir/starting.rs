@@ -13,6 +13,7 @@ fn a_bad_setting_ends_with_64_and_names_the_setting() {
         (&["--segment-age", "0s"], "--segment-age"),
         (&["--segment-age", "1"], "--segment-age"),
         (&["--journal-max", "1KiB"], "--journal-max"),
+        (&["--api-key-grace", "7s"], "--api-key-grace"),
         (&["--journal-waiting", "1MiB"], "--journal-waiting"),
         (&["--threads", "0"], "--threads"),
         (&["--clickhouse-url", "ftp://a.test"], "--clickhouse-url"),
