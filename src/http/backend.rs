@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, ORIGIN};
+use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use http::{HeaderName, Request, StatusCode};
 use serde::Serialize;
 use thiserror::Error;
@@ -22,13 +22,14 @@ use uuid::Uuid;
 
 use super::answer::{Answer, json};
 use super::body::RequestBody;
+use super::cors;
 use super::events::Intake;
 use super::keep;
 use super::rejection::Rejection;
 use crate::api_key::Scope;
 use crate::enrich::{UserAgents, Visitor, enrich, new_event_id};
 use crate::event::{Source, Timestamp};
-use crate::metrics::{count_rejected, figures};
+use crate::metrics::count_rejected;
 use crate::payload::backend::{BackendError, BackendEvent, Decoded, Shape, decode};
 use crate::payload::inflate::ContentEncodings;
 use crate::project::{ApiAccess, ApiKeyError};
@@ -197,9 +198,7 @@ impl Intake {
         let mut keys = headers.get_all(API_KEY).iter();
         // Of two, neither is the one that is meant.
         let presented = keys.next().filter(|_| keys.next().is_none()).map(HeaderValue::as_bytes);
-        // What is no text is on no list.
-        let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
-        self.api_keys.find(presented, Scope::Events, origin).await
+        self.api_keys.find(presented, Scope::Events, cors::origin(headers)).await
     }
 
     async fn store_backend(
@@ -222,9 +221,7 @@ impl Intake {
             }
         }
         let batch = Batch::new(&events, access.project, received_at, &self.agents);
-        let written = self.keep(&batch, &pace).await?;
-        figures().events_accepted.increment(written as u64);
-        figures().events_repeated.increment((events.len() - written) as u64);
+        self.keep(&batch, &pace).await?;
         Ok(answer(shape, &batch))
     }
 }

@@ -9,7 +9,7 @@
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, HeaderMap, HeaderValue, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use http_body_util::Full;
 
@@ -34,6 +34,11 @@ pub(super) fn preflight(request: &HeaderMap) -> Answer {
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(KNOWN_HEADERS));
     headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
     answer
+}
+
+/// The page that a request says it comes from; what is no text is on no list.
+pub(super) fn origin(request: &HeaderMap) -> Option<&str> {
+    request.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"))
 }
 
 /// Lets the page at `origin`, which may be `null`, read an answer, when it may come back, and how it stands with its limits.

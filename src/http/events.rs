@@ -10,13 +10,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use governor::{DefaultKeyedRateLimiter, Quota};
-use http::header::{CONTENT_ENCODING, ORIGIN, USER_AGENT};
+use http::header::{CONTENT_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::answer::{Answer, json, text};
 use super::body::RequestBody;
+use super::cors;
 use super::keep::{self, DURABLE_WITHIN, with_entry};
 use super::limits::{Limited, RateLimits};
 use super::rejection::Rejection;
@@ -176,14 +177,11 @@ impl Intake {
         self.rate_limits.project(project)?;
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
         let batch = Batch { decoded: &decoded, project, visitor, received_at, rejected: &self.rejected };
-        let written = match self.keep(&batch, &pace).await {
-            Ok(written) => written,
+        match self.keep(&batch, &pace).await {
             // Nothing of it is acknowledged, so its own faults are the better answer.
-            Err(_) if decoded.events.is_empty() => 0,
-            Err(error) => return Err(error.into()),
-        };
-        figures().events_accepted.increment(written as u64);
-        figures().events_repeated.increment((decoded.events.len() - written) as u64);
+            Err(error) if !decoded.events.is_empty() => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
         for rejected in &decoded.rejected {
             count_rejected(rejected.code);
         }
@@ -254,9 +252,7 @@ impl Intake {
 }
 
 fn admit(project: &Project, headers: &HeaderMap) -> Result<(), Rejection> {
-    // What is no text is on no list.
-    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
-    Ok(project.admit(origin)?)
+    Ok(project.admit(cors::origin(headers))?)
 }
 
 fn answer(decoded: &Decoded<'_>) -> Result<Answer, Rejection> {

@@ -11,6 +11,7 @@ use super::events::Intake;
 use super::pace::Pace;
 use crate::event::Timestamp;
 use crate::journal::{Entry, JournalError};
+use crate::metrics::figures;
 use crate::recent::Claim;
 use crate::row::Table;
 
@@ -53,7 +54,11 @@ impl Intake {
     /// Returns once every event of the batch is durable, by this request or by another one that brought it too;
     /// says how many are by this one.
     pub(super) async fn keep(&self, batch: &impl Batch, pace: &Pace) -> Result<usize, JournalError> {
-        pace.within(DURABLE_WITHIN, self.keep_all(batch)).await.unwrap_or(Err(JournalError::Failed))
+        let kept = pace.within(DURABLE_WITHIN, self.keep_all(batch)).await;
+        let written = kept.unwrap_or(Err(JournalError::Failed))?;
+        figures().events_accepted.increment(written as u64);
+        figures().events_repeated.increment((batch.events() - written) as u64);
+        Ok(written)
     }
 
     async fn keep_all(&self, batch: &impl Batch) -> Result<usize, JournalError> {
