@@ -39,7 +39,7 @@ pub(super) struct Lines<R> {
     input: BufReader<R>,
     /// The longest line, in bytes.
     longest: usize,
-    /// What has been read of the next line, up to a little more than the longest.
+    /// What has been read of the next line, up to the longest with its byte order mark and CR.
     partial: Vec<u8>,
     /// The bytes that have been read of it.
     partial_length: u64,
@@ -78,8 +78,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             let end = available.iter().position(|byte| *byte == b'\n');
             let piece = &available[..end.unwrap_or(available.len())];
-            // A CR and one byte more than may be, to see that it is too long.
-            let room = (self.longest + 2).saturating_sub(self.partial.len());
+            let room = (self.longest + BYTE_ORDER_MARK.len() + 1).saturating_sub(self.partial.len());
             self.partial.extend_from_slice(&piece[..piece.len().min(room)]);
             if let Some(hash) = &mut self.hash {
                 hash.update(piece);
@@ -93,8 +92,13 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
+    /// Bytes from the input's beginning to where the last line that was read has ended.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     fn take(&mut self, is_ended: bool) -> Line {
-        let mut text = std::mem::take(&mut self.partial);
+        let mut text = &self.partial[..];
         let length = std::mem::take(&mut self.partial_length);
         self.number += 1;
         self.position += length + u64::from(is_ended);
@@ -102,16 +106,20 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         if let Some(hash) = &mut self.hash {
             hash.update(b"\n");
         }
-        if is_ended && text.last() == Some(&b'\r') && text.len() as u64 == length {
-            text.pop();
+        let is_cut = (text.len() as u64) < length;
+        if is_ended && !is_cut {
+            text = text.strip_suffix(b"\r").unwrap_or(text);
         }
-        if self.number == 1 && text.starts_with(BYTE_ORDER_MARK) {
-            text.drain(..BYTE_ORDER_MARK.len());
+        if self.number == 1 {
+            text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         }
-        let too_long = (text.len() > self.longest).then_some(length);
+        let too_long = (is_cut || text.len() > self.longest).then_some(length);
         if too_long.is_some() {
-            text.truncate(BEGINNING);
+            text = &text[..text.len().min(BEGINNING)];
         }
+        // A copy, which is no larger than it has to be: many lines are held at once.
+        let text = text.to_vec();
+        self.partial.clear();
         Line { number: self.number, text, too_long, end: self.position, is_ended, digest }
     }
 }
@@ -157,10 +165,33 @@ mod tests {
         let long = "x".repeat(3 * CHUNK);
         let read = read(format!("{long}\r\nnext\n12345\n123456\n").as_bytes(), 5).await;
         assert_eq!(read[0].too_long, Some(3 * CHUNK as u64 + 1));
-        assert_eq!(read[0].text.len(), 7, "no more is ever held than the longest line takes");
+        assert_eq!(read[0].text.len(), 9, "no more is ever held than the longest line takes");
         assert_eq!((read[1].text.as_slice(), read[1].too_long), (&b"next"[..], None));
         assert_eq!((read[2].text.as_slice(), read[2].too_long), (&b"12345"[..], None));
         assert_eq!(read[3].too_long, Some(6));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_line_takes_no_more_memory_than_it_has_bytes() {
+        let input = format!("{}\nshort\n", "x".repeat(2 * CHUNK));
+        for (longest, kept) in [(CHUNK, BEGINNING), (2 * CHUNK, 2 * CHUNK)] {
+            for (line, kept) in read(input.as_bytes(), longest).await.iter().zip([kept, 5]) {
+                assert_eq!((line.text.len(), line.text.capacity()), (kept, kept));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_does_not_hide_that_a_line_is_too_long() {
+        for (text, is_too_long) in
+            [("12345", false), ("123456", true), ("1234567", true), ("123456789", true)]
+        {
+            for end in ["", "\n", "\r\n"] {
+                let line = &read(format!("\u{feff}{text}{end}").as_bytes(), 5).await[0];
+                assert_eq!(line.too_long.is_some(), is_too_long, "{text} {end:?}");
+                assert!(is_too_long || line.text == text.as_bytes(), "{line:?}");
+            }
+        }
     }
 
     #[tokio::test]
