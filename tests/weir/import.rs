@@ -226,10 +226,16 @@ fn standard_input_starts_over_as_the_same_events() {
         import.pipe(&content, &["-"]).done("2,500 events sent, 0 lines rejected");
     }
     assert_eq!(stored(&collector), "2500\t2500\t2500");
-    assert!(
-        !import.folder.path().join("stdin.rejected.ndjson").exists(),
-        "nothing was rejected the last time"
-    );
+    // What was rejected of one input is not lost to the next.
+    let said = import.pipe("bad\n", &["-"]);
+    assert!(said.error.contains("stdin.rejected.ndjson.old has what lay there"), "{}", said.error);
+    assert_eq!(import.rejected("stdin.rejected.ndjson.old").len(), 1);
+    let rejected = import.folder.path().join("stdin.rejected.ndjson");
+    let before = fs::read_to_string(&rejected).unwrap();
+    let input = fs::File::open(&rejected).unwrap();
+    let said = Said::new(&import.command(&["-"]).stdin(input).output().unwrap(), &import.key);
+    assert!(said.error.contains("stdin.rejected.ndjson is the file to import"), "{}", said.error);
+    assert_eq!(fs::read_to_string(&rejected).unwrap(), before);
 }
 
 #[test]
@@ -259,14 +265,18 @@ fn a_keys_limit_of_requests_is_waited_for() {
 }
 
 #[test]
-fn files_of_rejected_lines_among_many_are_left_out() {
+fn files_of_imports_among_many_are_left_out() {
     let collector = Collector::start();
     let import = Import::into(&collector);
     let path = import.file(&(lines(5) + "bad\n"));
     let rejected = path.with_file_name("events.ndjson.rejected.ndjson");
+    let state = path.with_file_name("events.ndjson.import.json");
     for _ in 0..2 {
-        let said = import.run(&[path.to_str().unwrap(), rejected.to_str().unwrap()]);
-        assert!(said.error.contains("is left out"), "{}", said.error);
+        let mut arguments = vec![path.to_str().unwrap(), rejected.to_str().unwrap()];
+        arguments.extend(state.exists().then(|| state.to_str().unwrap()));
+        let said = import.run(&arguments);
+        let left_out = said.error.matches("is left out").count();
+        assert_eq!(left_out, arguments.len() - 1, "{}", said.error);
         assert!(said.out.starts_with("5 events sent, 1 line rejected"), "{}", said.out);
     }
     assert_eq!(fs::read_dir(import.folder.path()).unwrap().count(), 3);

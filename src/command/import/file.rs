@@ -1,17 +1,13 @@
 //! One input from its beginning, or from where it was stopped, to its end.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Seek as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use indicatif::HumanCount;
-use serde_json::to_string;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
@@ -19,9 +15,9 @@ use super::identity::{Identity, know, stream_event_id};
 use super::line::{self, Origin};
 use super::progress::Progress;
 use super::reader::{Line, Lines};
-use super::rejected::RejectedLines;
-use super::send::{Refusal, Sender, Verdict};
-use super::state::{Beginning, Destination, State, state_path, with_ending};
+use super::rejected::{FileId, RejectedLines};
+use super::send::{Refusal, Sender, Verdict, encode};
+use super::state::{Beginning, Destination, NEW, State, state_path, with_ending};
 use super::window::{Outcome, Part, RequestLimits, Settled, Window};
 use super::{ImportArgs, REJECTED};
 
@@ -86,14 +82,13 @@ impl Import {
             bail!("another import of it is under way");
         }
         let state_path = state_path(path, args.state.as_deref())?;
-        let left = State::load(&state_path).unwrap_or_else(|error| {
-            eprintln!(
-                "weir: {name}: {} is of no use, so the import starts over: {error}",
-                state_path.display()
-            );
-            None
-        });
-        let size = file.metadata()?.len();
+        let left = load(&state_path, args.restart)?;
+        let found = file.metadata()?;
+        let (size, id) = (found.len(), FileId::of(&found));
+        if [&state_path, &with_ending(&state_path, NEW)].into_iter().any(|path| FileId::at(path) == Some(id))
+        {
+            bail!("what says how far it is would be written into it (--state names another folder)");
+        }
         let earlier = left.as_ref().map(|left| left.size);
         // It may take a while, in which signals have to be heard.
         let (mut file, known) = tokio::task::spawn_blocking(move || {
@@ -114,7 +109,13 @@ impl Import {
             format!("cannot write {shown}, which says how far it is (--state names another folder)")
         })?;
         let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(path, REJECTED));
-        let rejected_lines = open_rejected(rejected_path, name.clone(), state.rejected_bytes)?;
+        let rejected_lines = RejectedLines::new(
+            rejected_path,
+            name.clone(),
+            state.rejected_file.clone(),
+            state.rejected > 0,
+            [Some(id), FileId::at(&state_path)].into_iter().flatten().collect(),
+        )?;
         file.seek(io::SeekFrom::Start(state.offset))?;
         let rest = tokio::fs::File::from_std(file).take(size - state.offset);
         let rest: Box<dyn AsyncRead + Unpin> = Box::new(rest);
@@ -143,6 +144,7 @@ impl Import {
             }
             Some(path) => (tokio::fs::File::open(path).await?, path.display().to_string()),
         };
+        let id = FileId::of(&input.metadata().await?);
         let input: Box<dyn AsyncRead + Unpin> = Box::new(input);
         let last = path.and_then(Path::file_name).map_or(Path::new("stdin"), Path::new);
         let rejected_path = args.rejected.clone().unwrap_or_else(|| with_ending(last, REJECTED));
@@ -151,7 +153,7 @@ impl Import {
             identity: None,
             source: args.source.clone(),
             limits: REQUEST,
-            rejected_lines: open_rejected(rejected_path, name.clone(), 0)?,
+            rejected_lines: RejectedLines::new(rejected_path, name.clone(), None, false, vec![id])?,
             progress: Progress::start(&name, None, 0),
             sent: 0,
             sent_before: 0,
@@ -173,6 +175,7 @@ impl Import {
             for part in window.parts(self.limits) {
                 self.deliver(&mut window, part, sender).await?;
             }
+            self.see_hope()?;
         }
         if let Some((path, state)) = &mut self.state {
             state.is_done = true;
@@ -192,7 +195,11 @@ impl Import {
                 let Ok(next) = timeout(PAUSE, self.input.next()).await else { break };
                 next
             };
-            let Some(line) = next.context("it cannot be read")? else { break };
+            let next = next.context("it cannot be read")?;
+            if next.as_ref().is_none_or(|line| !line.is_ended) {
+                self.check_end()?;
+            }
+            let Some(line) = next else { break };
             if line.number == 1 {
                 check_beginning(&line.text)?;
             }
@@ -200,6 +207,14 @@ impl Import {
             window.push(line, read);
         }
         Ok(window)
+    }
+
+    /// Sees to it that a file's end is the one it had when it was opened.
+    fn check_end(&self) -> anyhow::Result<()> {
+        match &self.state {
+            Some((_, state)) if self.input.position() < state.size => bail!("it became shorter meanwhile"),
+            _ => Ok(()),
+        }
     }
 
     fn read_line(&self, line: &Line) -> Option<Result<line::Entry, String>> {
@@ -287,29 +302,44 @@ impl Import {
 
     /// Writes down what is settled at the window's front.
     fn advance(&mut self, window: &mut Window) -> anyhow::Result<()> {
-        let Settled { sent, rejected, position } = window.advance();
-        let path = self.rejected_lines.path().display().to_string();
-        self.rejected_lines.write(&rejected).with_context(|| format!("cannot write {path} (--rejected)"))?;
-        let count = rejected.len() as u64;
-        if let Some((_, reason)) = rejected.first() {
-            self.first_reason.get_or_insert(reason.clone());
-        }
+        let Settled { sent, rejected, unended, position } = window.advance();
+        let (ended, last): (Vec<_>, Vec<_>) = rejected.into_iter().partition(|(line, _)| line.is_ended);
+        self.reject(&ended)?;
+        let written = self.rejected_lines.written().cloned();
+        self.reject(&last)?;
         self.sent += sent;
-        self.rejected += count;
         let Some(position) = position else { return Ok(()) };
         if let Some((path, state)) = &mut self.state {
             state.offset = position.offset;
             state.line = position.line;
-            state.sent = self.sent;
-            state.rejected = self.rejected;
-            state.rejected_bytes = self.rejected_lines.bytes();
+            state.sent += sent - unended.sent;
+            state.rejected += ended.len() as u64;
+            state.unended.sent += unended.sent;
+            state.unended.rejected += unended.rejected;
+            if !ended.is_empty() {
+                state.rejected_file = written;
+            }
             state.save(path).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        self.progress.moved(position.offset, sent, count);
+        self.progress.moved(position.offset, sent, (ended.len() + last.len()) as u64);
+        Ok(())
+    }
+
+    fn reject(&mut self, lines: &[(Line, String)]) -> anyhow::Result<()> {
+        let Some((_, reason)) = lines.first() else { return Ok(()) };
+        self.first_reason.get_or_insert_with(|| reason.clone());
+        self.rejected += lines.len() as u64;
+        let path = self.rejected_lines.path().display().to_string();
+        self.rejected_lines.write(lines).with_context(|| format!("cannot write {path} (--rejected)"))
+    }
+
+    /// Gives up where nothing of all that came so far was taken.
+    fn see_hope(&mut self) -> anyhow::Result<()> {
         if self.sent == 0 && self.rejected >= HOPELESS {
             // Another attempt, told something else, begins at the first line.
-            if let Some((path, _)) = &self.state {
-                std::fs::remove_file(path)?;
+            if let Some((path, state)) = &mut self.state {
+                state.rewind();
+                state.save(path)?;
             }
             let (count, reason) =
                 (HumanCount(self.rejected), self.first_reason.as_deref().unwrap_or_default());
@@ -319,9 +349,15 @@ impl Import {
     }
 }
 
-fn open_rejected(path: PathBuf, input: String, bytes: u64) -> anyhow::Result<RejectedLines> {
-    let shown = path.display().to_string();
-    RejectedLines::open(path, input, bytes).with_context(|| format!("cannot write {shown} (--rejected)"))
+/// The state that an earlier import has left.
+fn load(path: &Path, restart: bool) -> anyhow::Result<Option<State>> {
+    match State::load(path) {
+        Err(_) if restart => Ok(None),
+        left => left.with_context(|| {
+            let shown = path.display();
+            format!("{shown}, which says how far it is, cannot be read (--restart begins anew)")
+        }),
+    }
 }
 
 /// Sees to it that files of other kinds are not rejected line by line.
@@ -336,23 +372,6 @@ fn check_beginning(text: &[u8]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A request's body, in gzip.
-fn encode<'a>(origin: &Origin, events: impl Iterator<Item = &'a str>) -> io::Result<Bytes> {
-    let mut out = GzEncoder::new(Vec::new(), Compression::fast());
-    write!(out, r#"{{"source":{}"#, to_string(&origin.source)?)?;
-    if let Some(id) = &origin.source_id {
-        write!(out, r#","source_id":{}"#, to_string(id)?)?;
-    }
-    let mut before = r#","events":["#;
-    for event in events {
-        out.write_all(before.as_bytes())?;
-        out.write_all(event.as_bytes())?;
-        before = ",";
-    }
-    out.write_all(b"]}")?;
-    Ok(out.finish()?.into())
 }
 
 /// Puts back both halves, the first of them to be taken first.

@@ -32,8 +32,9 @@ use indicatif::{HumanCount, HumanDuration};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::file::{Done, Import};
+use self::rejected::FileId;
 use self::send::Sender;
-use self::state::Destination;
+use self::state::{Destination, NEW, STATE};
 use super::snippet::{Collector, parse_collector};
 use crate::api_key::ApiKey;
 use crate::clickhouse::Password;
@@ -65,7 +66,9 @@ there, by the same command. A file that is another one now is imported by --rest
 input starts over, which its ids make harmless.
 
 Lines that are not taken go to FILE.rejected.ndjson (stdin.rejected.ndjson) with their numbers
-and the reasons; the command then ends with 1. `jq -c .event` makes lines of them again.
+and the reasons; the command then ends with 1. `jq -c 'select(.event) | .event'` makes lines of
+them again, in which it may write large numbers differently. A file that lies there and is not
+this import's is set aside as FILE.rejected.ndjson.old.
 
 A key is made by `weir key create PROJECT`. Put it into WEIR_API_KEY, where other users cannot
 read it."#;
@@ -190,7 +193,10 @@ impl ImportArgs {
         }
         let mut inputs = Vec::with_capacity(self.files.len());
         for path in &self.files {
-            if self.rejected.as_ref() == Some(path) {
+            let rejected = self.rejected.as_ref();
+            let is_same =
+                |rejected: &PathBuf| FileId::at(rejected).is_some_and(|id| FileId::at(path) == Some(id));
+            if rejected == Some(path) || rejected.is_some_and(is_same) {
                 let problem = "it is the file to import; the lines that are not taken go to another";
                 return Err(ConfigError::new("--rejected", problem).into());
             }
@@ -201,9 +207,9 @@ impl ImportArgs {
                 inputs.push(Input::Stream(None));
                 continue;
             }
-            // Among many, as *.ndjson gives them, it is there by accident.
-            if self.files.len() > 1 && path.as_os_str().as_encoded_bytes().ends_with(REJECTED.as_bytes()) {
-                eprintln!("weir: {} is left out: it has rejected lines with their reasons", path.display());
+            // Among many, as folder/* gives them, it is there by accident.
+            if self.files.len() > 1 && is_of_an_import(path) {
+                eprintln!("weir: {} is left out: an import has written it", path.display());
                 continue;
             }
             let kind = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -238,6 +244,14 @@ impl ImportArgs {
     fn destination(&self) -> Destination {
         Destination::new(&self.url.url, self.key.reveal().trim())
     }
+}
+
+/// Whether a file has, by its name, an import's rejected lines or how far it is.
+fn is_of_an_import(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_state = name.ends_with(STATE) || name.strip_suffix(NEW).is_some_and(|name| name.ends_with(STATE));
+    let aside = name.rsplit_once(REJECTED).map(|(_, ending)| ending);
+    is_state || aside.is_some_and(|ending| ending.is_empty() || ending.starts_with(".old"))
 }
 
 /// Whether a URL's host is this machine.

@@ -1,25 +1,58 @@
 //! The lines that were not taken, with their numbers and the reasons, for whoever mends them.
 //!
 //! One JSON object a line, in the input's order: `{"file", "line", "reason", "event"}`; `text` stands in place of
-//! `event` where the line is no JSON. So `jq -c .event` gives the lines again, to be mended and imported. There is no
-//! such file where every line was taken.
+//! `event` where the line is no JSON. So `jq -c 'select(.event) | .event'` gives the lines again, to be mended and
+//! imported.
+//!
+//! The file is opened for the first such line. What lies there then is only cut where this import is known to have
+//! written it; a file of anyone else's is given another name, and none is ever removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::identity::mark;
 use super::reader::Line;
+use super::state::with_ending;
+
+/// What an import has written so far: by that it knows its own file again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Written {
+    /// Of the file's path.
+    mark: String,
+    pub(super) bytes: u64,
+}
+
+/// A file, whatever it is called: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    pub(super) fn of(file: &fs::Metadata) -> Self {
+        Self(file.dev(), file.ino())
+    }
+
+    /// None where there is no such file.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
+}
 
 pub(super) struct RejectedLines {
     path: PathBuf,
     /// The input's name.
     input: String,
-    /// Made with the first line.
+    /// Files that it must not be.
+    others: Vec<FileId>,
+    /// Opened for the first line.
     file: Option<File>,
-    bytes: u64,
+    written: Option<Written>,
+    /// Whether what was written belongs to this import, and not to one that this starts over.
+    goes_on: bool,
 }
 
 #[derive(Serialize)]
@@ -34,30 +67,68 @@ struct Entry<'a> {
 }
 
 impl RejectedLines {
-    /// Goes on behind the first `bytes` bytes of what an earlier import left at `path`; the rest of it is dropped.
-    pub(super) fn open(path: PathBuf, input: String, bytes: u64) -> io::Result<Self> {
-        let mut lines = Self { path, input, file: None, bytes: 0 };
-        if bytes == 0 {
-            match fs::remove_file(&lines.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => return Ok(lines),
-            }
-        }
-        let file = OpenOptions::new().append(true).create(true).open(&lines.path)?;
-        // Somebody may have taken it away, to mend it.
-        lines.bytes = file.metadata()?.len().min(bytes);
-        file.set_len(lines.bytes)?;
-        lines.file = Some(file);
+    /// Lines to be written to `path`, where an earlier import has `written` what it knows of. Nothing is touched before
+    /// there is a line to write.
+    ///
+    /// # Errors
+    /// When it is one of `others`, under whatever name.
+    pub(super) fn new(
+        path: PathBuf,
+        input: String,
+        written: Option<Written>,
+        goes_on: bool,
+        others: Vec<FileId>,
+    ) -> io::Result<Self> {
+        let lines = Self { path, input, others, file: None, written, goes_on };
+        lines.check()?;
         Ok(lines)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if FileId::at(&self.path).is_some_and(|id| self.others.contains(&id)) {
+            let shown = self.path.display();
+            let problem = "is the file to import, or says how far that is; --rejected names another";
+            return Err(io::Error::other(format!("{shown} {problem}")));
+        }
+        Ok(())
+    }
+
+    /// Opens the file behind what this import has written. Whatever else lies there is set aside.
+    fn open(&mut self) -> io::Result<File> {
+        self.check()?;
+        let mark = mark(std::path::absolute(&self.path)?.as_os_str().as_encoded_bytes());
+        let known = self.written.take().filter(|written| written.mark == mark);
+        let found = match fs::metadata(&self.path) {
+            Ok(found) => Some(found).filter(fs::Metadata::is_file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let length = found.as_ref().map_or(0, fs::Metadata::len);
+        // More than is known of was written when the import was killed, and is written again.
+        let is_ours = known
+            .as_ref()
+            .is_some_and(|known| if self.goes_on { known.bytes <= length } else { known.bytes == length });
+        let kept = known.filter(|_| is_ours && self.goes_on).map_or(0, |known| known.bytes);
+        if length > 0 && !is_ours {
+            let aside = set_aside(&self.path)?;
+            eprintln!("weir: {}: {} has what lay there", self.path.display(), aside.display());
+        }
+        let file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        if length > 0 && is_ours {
+            file.set_len(kept)?;
+        }
+        self.written = Some(Written { mark, bytes: kept });
+        self.goes_on = true;
+        Ok(file)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes written so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// What is written so far, here or by an import before.
+    pub(super) fn written(&self) -> Option<&Written> {
+        self.written.as_ref()
     }
 
     /// Writes lines and syncs them.
@@ -67,7 +138,7 @@ impl RejectedLines {
         }
         let file = match self.file.take() {
             Some(file) => file,
-            None => OpenOptions::new().append(true).create_new(true).open(&self.path)?,
+            None => self.open()?,
         };
         let file = self.file.insert(file);
         let mut out = BufWriter::new(&*file);
@@ -79,12 +150,31 @@ impl RejectedLines {
             let mut json = serde_json::to_vec(&entry)?;
             json.push(b'\n');
             out.write_all(&json)?;
-            self.bytes += json.len() as u64;
+            if let Some(written) = &mut self.written {
+                written.bytes += json.len() as u64;
+            }
         }
         out.flush()?;
         drop(out);
         file.sync_data()
     }
+}
+
+/// Gives a file another name that is free.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    for number in 1.. {
+        let ending = if number == 1 { ".old".to_owned() } else { format!(".old.{number}") };
+        let aside = with_ending(path, &ending);
+        match fs::symlink_metadata(&aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::rename(path, &aside)?;
+                return Ok(aside);
+            }
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("no name is left to set it aside"))
 }
 
 #[cfg(test)]
@@ -100,7 +190,7 @@ mod tests {
     fn lines_are_written_with_number_and_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.rejected.ndjson");
-        let mut lines = RejectedLines::open(path.clone(), "a".to_owned(), 0).unwrap();
+        let mut lines = RejectedLines::new(path.clone(), "a".to_owned(), None, false, vec![]).unwrap();
         lines.write(&[]).unwrap();
         assert!(!path.exists());
         lines.write(&[line(1, br#"{"x": 1}"#), line(7, b"\xffx")]).unwrap();
@@ -111,29 +201,57 @@ mod tests {
             "\n"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
-        assert_eq!(lines.bytes(), expected.len() as u64);
+        assert_eq!(lines.written().unwrap().bytes, expected.len() as u64);
     }
 
     #[test]
     fn an_import_that_goes_on_repeats_no_line_and_one_that_starts_over_keeps_none() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.rejected.ndjson");
-        let open = |bytes| RejectedLines::open(path.clone(), "a".to_owned(), bytes).unwrap();
+        let open = |written: &Option<Written>, goes_on| {
+            RejectedLines::new(path.clone(), "a".to_owned(), written.clone(), goes_on, vec![]).unwrap()
+        };
         let count = || fs::read_to_string(&path).unwrap().lines().count();
-        let mut lines = open(0);
+        let mut lines = open(&None, false);
         lines.write(&[line(1, b"x")]).unwrap();
-        let known = lines.bytes();
+        let known = lines.written().cloned();
         lines.write(&[line(2, b"x")]).unwrap();
 
-        let mut lines = open(known);
-        assert_eq!((lines.bytes(), count()), (known, 1));
+        let mut lines = open(&known, true);
+        assert_eq!((lines.written().cloned(), count()), (known.clone(), 2), "it waits for a line to write");
         lines.write(&[line(2, b"x")]).unwrap();
         assert_eq!(count(), 2);
+        let both = lines.written().cloned();
+        let mut lines = open(&both, false);
+        lines.write(&[line(1, b"x")]).unwrap();
+        assert_eq!((count(), lines.written().cloned()), (1, known.clone()));
         fs::remove_file(&path).unwrap();
-        let mut lines = open(known);
+        let mut lines = open(&known, true);
         lines.write(&[line(3, b"x")]).unwrap();
-        assert_eq!((count(), lines.bytes()), (1, known));
-        open(0);
-        assert!(!path.exists());
+        assert_eq!((count(), lines.written().cloned()), (1, known));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_an_import_has_not_written_is_set_aside_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        let open = |written: Option<Written>, goes_on| {
+            RejectedLines::new(path.clone(), "a".to_owned(), written, goes_on, vec![]).unwrap()
+        };
+        let elsewhere = Written { mark: mark(b"/elsewhere"), bytes: 2 };
+        let longer = Written { mark: mark(path.as_os_str().as_encoded_bytes()), bytes: 10 };
+        let shorter = Written { bytes: 2, ..longer.clone() };
+        let cases = [(None, false), (Some(elsewhere), true), (Some(longer), true), (Some(shorter), false)];
+        for (number, (written, goes_on)) in (1..).zip(cases) {
+            fs::write(&path, format!("mine {number}")).unwrap();
+            let mut lines = open(written, goes_on);
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("mine {number}"));
+            lines.write(&[line(1, b"x")]).unwrap();
+            let ending = if number == 1 { ".old".to_owned() } else { format!(".old.{number}") };
+            let aside = fs::read_to_string(with_ending(&path, &ending)).unwrap();
+            assert_eq!(aside, format!("mine {number}"));
+            assert_eq!(fs::metadata(&path).unwrap().len(), lines.written().unwrap().bytes);
+        }
     }
 }

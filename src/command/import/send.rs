@@ -2,11 +2,14 @@
 //!
 //! Only a `201` that counts the events confirms them: whatever else answers in the collector's place settles nothing.
 //! What passes by itself is waited for: a limit of requests, a collector that is away, busy, or starting. Patience ends
-//! when for so long no request has been taken.
+//! when a request has not been taken for so long.
 
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -14,9 +17,11 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use serde_json::to_string;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
+use super::line::Origin;
 use crate::clickhouse::{Connector, connector};
 use crate::loader::Backoff;
 
@@ -83,8 +88,6 @@ pub(super) struct Sender {
     url: Uri,
     key: HeaderValue,
     patience: Duration,
-    /// When a request was settled last.
-    last: Instant,
 }
 
 /// What a refusal says.
@@ -104,27 +107,26 @@ impl Sender {
     pub(super) fn new(url: Uri, mut key: HeaderValue, patience: Duration) -> Self {
         key.set_sensitive(true);
         let client = Client::builder(TokioExecutor::new()).build(connector());
-        Self { client, url, key, patience, last: Instant::now() }
+        Self { client, url, key, patience }
     }
 
     /// Sends a body in gzip that holds so many events, until it is settled. `waiting` is told of what holds it up.
     pub(super) async fn send(
-        &mut self,
+        &self,
         body: &Bytes,
         events: usize,
         mut waiting: impl FnMut(&str),
     ) -> Result<Verdict, SendError> {
+        // An input may have paused since the request before.
+        let begun = Instant::now();
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let Again { problem, wait } = match self.attempt(body, events).await? {
-                Attempt::Settled(verdict) => {
-                    self.last = Instant::now();
-                    return Ok(verdict);
-                }
+                Attempt::Settled(verdict) => return Ok(verdict),
                 Attempt::Again(again) => again,
             };
             let pause = wait.unwrap_or_else(|| backoff.pause());
-            if self.last.elapsed() + pause > self.patience {
+            if begun.elapsed().saturating_add(pause) > self.patience {
                 return Err(SendError::Patience { patience: self.patience, problem });
             }
             waiting(&problem);
@@ -196,6 +198,23 @@ impl Sender {
         };
         Err(SendError::NotACollector { url: self.url.clone(), status, hint })
     }
+}
+
+/// A request's body, in gzip.
+pub(super) fn encode<'a>(origin: &Origin, events: impl Iterator<Item = &'a str>) -> io::Result<Bytes> {
+    let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+    write!(out, r#"{{"source":{}"#, to_string(&origin.source)?)?;
+    if let Some(id) = &origin.source_id {
+        write!(out, r#","source_id":{}"#, to_string(id)?)?;
+    }
+    let mut before = r#","events":["#;
+    for event in events {
+        out.write_all(before.as_bytes())?;
+        out.write_all(event.as_bytes())?;
+        before = ",";
+    }
+    out.write_all(b"]}")?;
+    Ok(out.finish()?.into())
 }
 
 async fn read(body: Incoming) -> Result<Bytes, String> {

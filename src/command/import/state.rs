@@ -2,8 +2,8 @@
 //!
 //! One JSON object, replaced as a whole after each request that the collector has answered: written beside, synced,
 //! renamed. For a file that stays as it is only time depends on it: where it is lost, damaged, or older than the import,
-//! lines are sent again, and their ids make that harmless. So one that is of no use is not repaired, and the import
-//! begins anew. It also knows a file that has grown, and refuses one that has changed.
+//! lines are sent again, and their ids make that harmless. It also knows a file that has grown, and refuses one that has
+//! changed; so one that cannot be read is an error, and the import begins anew only where it is told to.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::identity::{Identity, Known, mark};
+use super::rejected::Written;
+
+/// How the name of a state ends, and that of one being written.
+pub(super) const STATE: &str = ".import.json";
+pub(super) const NEW: &str = ".new";
 
 const VERSION: u32 = 1;
 
@@ -35,10 +40,21 @@ pub(super) struct State {
     pub(super) line: u64,
     pub(super) sent: u64,
     pub(super) rejected: u64,
-    /// Bytes of the file of rejected lines, so that none stands there twice.
-    pub(super) rejected_bytes: u64,
+    /// The file of rejected lines, so that none stands there twice; of an import that this one starts over, while
+    /// `rejected` is 0.
+    pub(super) rejected_file: Option<Written>,
+    /// What became of a last line without an end, which comes again if the file grows; not among the counts above.
+    #[serde(default)]
+    pub(super) unended: Unended,
     /// Whether all of it is done, a last line without an end included.
     pub(super) is_done: bool,
+}
+
+/// Lines without an end, of which a file has one at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unended {
+    pub(super) sent: u64,
+    pub(super) rejected: u64,
 }
 
 /// Where events go, and with which key.
@@ -87,6 +103,7 @@ impl State {
         size: u64,
         restart: bool,
     ) -> Result<Beginning, Changed> {
+        let rejected_file = left.as_ref().and_then(|left| left.rejected_file.clone());
         let fresh = |identity: Identity| Self {
             version: VERSION,
             destination: destination.clone(),
@@ -97,15 +114,17 @@ impl State {
             line: 0,
             sent: 0,
             rejected: 0,
-            rejected_bytes: 0,
+            rejected_file: rejected_file.clone(),
+            unended: Unended::default(),
             is_done: false,
         };
         let Some(left) = left else {
             return Ok(Beginning { state: fresh(known.whole.clone()), notice: None });
         };
         if known.earlier.as_ref() != Some(&left.content) {
-            if left.sent > 0 && left.destination == *destination && !restart {
-                return Err(Changed { sent: left.sent });
+            let sent = left.sent + left.unended.sent;
+            if sent > 0 && !restart {
+                return Err(Changed { sent });
             }
             return Ok(Beginning { state: fresh(known.whole.clone()), notice: None });
         }
@@ -117,7 +136,7 @@ impl State {
             return Ok(Beginning { state: fresh(left.identity), notice: Some(notice.to_owned()) });
         }
         let is_done = left.is_done && left.size == size;
-        if is_done && left.rejected > 0 {
+        if is_done && left.rejected + left.unended.rejected > 0 {
             let notice =
                 "lines of it were rejected; all of it is sent again, in case that they are taken now";
             return Ok(Beginning { state: fresh(left.identity), notice: Some(notice.to_owned()) });
@@ -126,7 +145,14 @@ impl State {
         let notice =
             (!is_done).then(|| format!("{grown}the import goes on behind line {}", HumanCount(left.line)));
         let notice = notice.filter(|_| left.line > 0);
-        Ok(Beginning { state: Self { size, content: known.whole, is_done, ..left }, notice })
+        let unended = if is_done { left.unended } else { Unended::default() };
+        Ok(Beginning { state: Self { size, content: known.whole, unended, is_done, ..left }, notice })
+    }
+
+    /// Back to the first line.
+    pub(super) fn rewind(&mut self) {
+        (self.offset, self.line, self.sent, self.rejected) = (0, 0, 0, 0);
+        self.unended = Unended::default();
     }
 
     /// The state at `path`; none if there is none.
@@ -149,7 +175,7 @@ impl State {
 
     /// Replaces the state at `path`.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        let beside = with_ending(path, ".new");
+        let beside = with_ending(path, NEW);
         let mut file = File::create(&beside)?;
         serde_json::to_writer(&mut file, self)?;
         file.write_all(b"\n")?;
@@ -160,11 +186,11 @@ impl State {
 
 /// Where the state of a file is: beside it, or in `folder` under a name that tells files of the same name apart.
 pub(super) fn state_path(file: &Path, folder: Option<&Path>) -> io::Result<PathBuf> {
-    let Some(folder) = folder else { return Ok(with_ending(file, ".import.json")) };
+    let Some(folder) = folder else { return Ok(with_ending(file, STATE)) };
     let whole = file.canonicalize()?;
     let name = Path::new(whole.file_name().unwrap_or_default());
     let mark = mark(whole.as_os_str().as_encoded_bytes());
-    Ok(folder.join(with_ending(name, &format!(".{mark}.import.json"))))
+    Ok(folder.join(with_ending(name, &format!(".{mark}{STATE}"))))
 }
 
 /// A path with something behind its name.
@@ -238,10 +264,14 @@ mod tests {
         for content in ["a\nc\n", "a\n", ""] {
             let changed = try_begin(content, Some(&left), "key", false);
             assert_eq!(changed, Err(Changed { sent: 1 }), "{content}");
+            let elsewhere = try_begin(content, Some(&left), "other key", false);
+            assert_eq!(elsewhere, Err(Changed { sent: 1 }), "{content}: it may be a mended file there, too");
+            let unended = State { sent: 0, unended: Unended { sent: 1, rejected: 0 }, ..left.clone() };
+            assert_eq!(try_begin(content, Some(&unended), "key", false), Err(Changed { sent: 1 }));
             let untouched = State { sent: 0, ..left.clone() };
             for new in [
                 begin(content, Some(&left), "key", true),
-                begin(content, Some(&left), "other key", false),
+                begin(content, Some(&left), "other key", true),
                 begin(content, Some(&untouched), "key", false),
             ] {
                 assert_eq!((new.state.offset, new.state.sent), (0, 0));

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::line::{Entry, Origin};
 use super::reader::Line;
+use super::state::Unended;
 
 /// Lines of a window at most: ten full requests.
 const LINES: usize = 10_000;
@@ -70,6 +71,8 @@ pub(super) struct Part {
 pub(super) struct Settled {
     pub(super) sent: u64,
     pub(super) rejected: Vec<(Line, String)>,
+    /// How many of those have no line end: the position is before them.
+    pub(super) unended: Unended,
     /// How far the input is done; none if no further than before.
     pub(super) position: Option<Position>,
 }
@@ -141,8 +144,14 @@ impl Window {
         while let Some(pending) = self.lines.get_mut(self.front) {
             match pending.outcome.take() {
                 None => return settled,
-                Some(Outcome::Sent) => settled.sent += 1,
-                Some(Outcome::Rejected(reason)) => settled.rejected.push((pending.line.clone(), reason)),
+                Some(Outcome::Sent) => {
+                    settled.sent += 1;
+                    settled.unended.sent += u64::from(!pending.line.is_ended);
+                }
+                Some(Outcome::Rejected(reason)) => {
+                    settled.rejected.push((pending.line.clone(), reason));
+                    settled.unended.rejected += u64::from(!pending.line.is_ended);
+                }
             }
             if pending.line.is_ended {
                 settled.position = Some(Position { line: pending.line.number, offset: pending.line.end });
@@ -221,7 +230,7 @@ mod tests {
             window.settle(place, Outcome::Sent);
         }
         let settled = window.advance();
-        assert_eq!(settled, Settled { sent: 1, rejected: vec![], position: Some(at(1, 5)) });
+        assert_eq!(settled, Settled { sent: 1, position: Some(at(1, 5)), ..Settled::default() });
         assert_eq!(window.advance(), Settled::default());
         window.settle(1, Outcome::Rejected("later".to_owned()));
         let settled = window.advance();
@@ -240,6 +249,7 @@ mod tests {
         }
         let settled = window.advance();
         assert_eq!((settled.sent, settled.position), (2, Some(at(1, 5))));
+        assert_eq!(settled.unended, Unended { sent: 1, rejected: 0 });
 
         let mut alone = Window::default();
         alone.push(line(3, false), Some(Ok(entry("a", "3"))));

@@ -1,6 +1,7 @@
 //! Imports against a server that answers as the contract says, in ways that a real collector does only in trouble.
 //! `tests/weir/import.rs` has them against real ones.
 
+mod files;
 mod server;
 
 use std::collections::BTreeSet;
@@ -290,4 +291,69 @@ async fn a_file_of_another_kind_is_told_at_once() {
     let error = case.import(&server.url, &[]).await.unwrap_err();
     assert!(error.contains("zcat FILE | weir import -"), "{error}");
     assert!(server.seen().sizes.is_empty());
+}
+
+#[tokio::test]
+async fn a_last_line_without_an_end_is_counted_once() {
+    let server = Server::start(|_, _| Reply::Take).await;
+    let case = Case::new(lines(0..10, &["s"]).trim_end());
+    let counts = || {
+        let state: serde_json::Value =
+            serde_json::from_str(&read(&case.path("a.ndjson.import.json"))).unwrap();
+        (state["sent"].as_u64().unwrap(), state["rejected"].as_u64().unwrap())
+    };
+    case.import(&server.url, &[]).await.unwrap();
+    assert_eq!(counts(), (9, 0));
+    case.write(&(lines(0..11, &["s"]) + "{"));
+    for _ in 0..2 {
+        case.import(&server.url, &[]).await.unwrap_err();
+        assert_eq!((counts(), case.rejected().len()), ((11, 0), 1), "what was rejected is tried again");
+    }
+    case.write(&(lines(0..11, &["s"]) + "{\n" + &lines(11..12, &["s"])));
+    case.import(&server.url, &[]).await.unwrap_err();
+    assert_eq!((counts(), case.rejected().len()), ((12, 1), 1));
+}
+
+#[tokio::test]
+async fn good_lines_behind_a_thousand_bad_ones_are_sent() {
+    let server = Server::start(|_, _| Reply::Take).await;
+    let case = Case::new(&("bad\n".repeat(2_000) + &lines(0..10, &["s"])));
+    let error = case.import(&server.url, &[]).await.unwrap_err();
+    assert!(error.contains("not every line was taken"), "{error}");
+    assert_eq!((server.numbers().len(), case.rejected().len()), (10, 2_000));
+}
+
+#[tokio::test]
+async fn patience_begins_with_each_request_and_bears_any_retry_after() {
+    let server = Server::start(|number, _| match number {
+        0 | 2 => Reply::Take,
+        1 => Reply::Raw(503, "wait"),
+        _ => Reply::Refuse(503, &[("retry-after", "18446744073709551615")], "wait".to_owned()),
+    })
+    .await;
+    let key = ApiKey::generate();
+    let url = format!("{}{PATH}", server.url).parse().unwrap();
+    let sender = Sender::new(url, key.expose().parse().unwrap(), Duration::from_secs(1));
+    let origin = line::Origin { source: "s".to_owned(), source_id: None };
+    let body = send::encode(&origin, ["{}"].into_iter()).unwrap();
+    sender.send(&body, 1, |_| ()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(sender.send(&body, 1, |_| ()).await.unwrap(), send::Verdict::Taken);
+    let error = sender.send(&body, 1, |_| ()).await.unwrap_err();
+    assert!(matches!(error, send::SendError::Patience { .. }), "{error}");
+}
+
+#[test]
+fn what_an_import_has_written_is_known_by_its_name() {
+    for (name, expected) in [
+        ("a.ndjson", false),
+        ("a.json.new", false),
+        ("a.rejected.ndjson.gz", false),
+        ("x/a.ndjson.rejected.ndjson", true),
+        ("a.ndjson.rejected.ndjson.old.2", true),
+        ("x/a.ndjson.import.json", true),
+        ("a.ndjson.import.json.new", true),
+    ] {
+        assert_eq!(is_of_an_import(Path::new(name)), expected, "{name}");
+    }
 }
