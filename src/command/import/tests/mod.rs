@@ -328,18 +328,22 @@ async fn patience_begins_with_each_request_and_bears_any_retry_after() {
     let server = Server::start(|number, _| match number {
         0 | 2 => Reply::Take,
         1 => Reply::Raw(503, "wait"),
+        3 => refuse(503, "wait"),
         _ => Reply::Refuse(503, &[("retry-after", "18446744073709551615")], "wait".to_owned()),
     })
     .await;
     let key = ApiKey::generate();
-    let url = format!("{}{PATH}", server.url).parse().unwrap();
-    let sender = Sender::new(url, key.expose().parse().unwrap(), Duration::from_secs(1));
+    let url: Uri = format!("{}{PATH}", server.url).parse().unwrap();
+    let with_patience = |url: &Uri, seconds| {
+        Sender::new(url.clone(), key.expose().parse().unwrap(), Duration::from_secs(seconds))
+    };
+    let sender = with_patience(&url, 1);
     let origin = line::Origin { source: "s".to_owned(), source_id: None };
     let body = send::encode(&origin, ["{}"].into_iter()).unwrap();
     sender.send(&body, 1, |_| ()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(sender.send(&body, 1, |_| ()).await.unwrap(), send::Verdict::Taken);
-    let error = sender.send(&body, 1, |_| ()).await.unwrap_err();
+    let error = with_patience(&url, 5).send(&body, 1, |_| ()).await.unwrap_err();
     assert!(matches!(error, send::SendError::Patience { .. }), "{error}");
 }
 
