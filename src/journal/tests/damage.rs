@@ -61,6 +61,18 @@ fn read_back(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
     (found, directory.names())
 }
 
+/// What a start makes of a segment of these bytes, where a later one was begun.
+fn settled_before_another(bytes: &[u8]) -> (Backlog, Segment) {
+    let directory = MemoryDirectory::default();
+    directory.put(&name(1), bytes);
+    directory.put(&name(2), &make(OTHER_ID, &["later".to_owned()]).bytes);
+    let backlog = recovered(&directory);
+    let mut segment = take_waiting(&backlog).unwrap();
+    let mut reader = backlog.read(&segment).unwrap().unwrap();
+    backlog.settle(&mut segment, &mut reader).unwrap();
+    (backlog, segment)
+}
+
 #[test]
 fn cut_anywhere_a_segment_keeps_every_record_before_the_cut() {
     let made = small();
@@ -81,13 +93,7 @@ fn zeros_behind_the_last_record_are_room_unless_a_later_segment_was_begun() {
         assert_eq!(read_back(&bytes).0, made.texts, "{zeros} zeros");
 
         // Nothing says that those of an earlier one are no records.
-        let directory = MemoryDirectory::default();
-        directory.put(&name(1), &bytes);
-        directory.put(&name(2), &make(OTHER_ID, &["later".to_owned()]).bytes);
-        let backlog = recovered(&directory);
-        let mut segment = take_waiting(&backlog).unwrap();
-        let mut reader = backlog.read(&segment).unwrap().unwrap();
-        backlog.settle(&mut segment, &mut reader).unwrap();
+        let (backlog, segment) = settled_before_another(&bytes);
         assert_eq!(segment.state, SegmentState::Parted, "{zeros} zeros");
         assert_eq!(texts(&backlog, &segment), made.texts);
     }
@@ -100,13 +106,7 @@ fn zeros_behind_the_seal_are_room() {
     bytes.extend(RecordHead::seal(ID, 5).encode());
     let sealed = bytes.len() as u64;
     bytes.resize(bytes.len() + 100, 0);
-    let directory = MemoryDirectory::default();
-    directory.put(&name(1), &bytes);
-    directory.put(&name(2), &make(OTHER_ID, &["later".to_owned()]).bytes);
-    let backlog = recovered(&directory);
-    let mut segment = take_waiting(&backlog).unwrap();
-    let mut reader = backlog.read(&segment).unwrap().unwrap();
-    backlog.settle(&mut segment, &mut reader).unwrap();
+    let (backlog, segment) = settled_before_another(&bytes);
     assert_eq!((segment.state, segment.bytes), (SegmentState::Whole, sealed));
     assert_eq!(texts(&backlog, &segment), made.texts);
 }
