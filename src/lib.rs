@@ -28,10 +28,11 @@
 //! # The rest
 //!
 //! [`snippet`] is the script that pages include, which [`http`] serves; `demo` shows on a page what becomes of its
-//! events; [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is
+//! events; [`conversions`] takes purchases and the like to ad platforms; [`config`] is every setting, [`metrics`] every figure; [`collector`] puts the parts together, [`command`] is
 //! the command line. A module uses only what stands above it in this list, which a test holds: `failpoint`,
 //! [`retry`], [`event`], [`api_key`], [`clock`], [`metrics`], `near`, [`row`], [`payload`], [`project`], [`enrich`],
-//! [`recent`], [`journal`], [`clickhouse`], [`loader`], [`snippet`], [`http`], [`config`], `readiness`, `demo`, [`collector`], [`command`].
+//! [`recent`], [`journal`], [`clickhouse`], [`loader`], [`snippet`],
+//! [`conversions`], [`http`], [`config`], `readiness`, `demo`, [`collector`], [`command`].
 
 pub mod api_key;
 pub mod clickhouse;
@@ -39,6 +40,7 @@ pub mod clock;
 pub mod collector;
 pub mod command;
 pub mod config;
+pub mod conversions;
 mod demo;
 pub mod enrich;
 pub mod event;

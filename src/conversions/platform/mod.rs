@@ -1,0 +1,178 @@
+//! The platforms: each is one file that says what the platform wants to be told, and how its answers read. A new one is
+//! such a file and its line in [`ALL`].
+//!
+//! What a platform takes, at which rate, and what it wants hashed how is described in `README.md` for those who set it
+//! up; the facts were gathered from the platforms' documentation in November 2026.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderName, HeaderValue};
+
+use super::identity::IdentityRules;
+use super::{Conversion, Fault, Integration};
+use crate::event::Timestamp;
+
+/// What has to be known of a platform.
+pub trait Platform: Sync {
+    /// As requests and `weir.toml` call it.
+    fn name(&self) -> &'static str;
+
+    /// What requests may call it besides.
+    fn aliases(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The base URL where the integration sets none; empty where it has to.
+    fn base_url(&self) -> &'static str;
+
+    /// The settings in its block of `weir.toml` that are its own.
+    fn settings(&self) -> &'static [Setting];
+
+    /// Whether the settings go together; a sentence that says what is missing.
+    fn check_settings(&self, _settings: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// How identifiers are normalised before they are hashed.
+    fn identity(&self) -> IdentityRules;
+
+    /// How much it takes.
+    fn rate(&self, integration: &Integration) -> Rate;
+
+    /// It refuses older events.
+    fn longest_age(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its own name for one of our event types; `None` where it has none and is told as given.
+    fn event_name(&self, event_type: &str) -> Option<&'static str>;
+
+    /// Whether it can take the event at all: what it requires is there.
+    fn check(&self, conversion: &Conversion) -> Result<(), Fault>;
+
+    /// Whether two events may go in one request.
+    fn share_a_request(&self, _one: &Conversion, _other: &Conversion) -> bool {
+        true
+    }
+
+    /// The request that tells it of these events: one at least, and no more than [`Rate::batch`].
+    fn request(&self, integration: &Integration, batch: &[&Conversion], now: Timestamp) -> Outgoing;
+
+    /// What its answer to a request of so many events means.
+    fn read(&self, answer: &Reply<'_>, events: usize) -> Verdict {
+        let _ = events;
+        by_status(answer.status)
+    }
+}
+
+/// A setting of a platform's block in `weir.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key.
+    pub key: &'static str,
+    /// Whether a block without it is refused.
+    pub required: bool,
+    /// Whether its value may be `env:NAME` or `file:PATH`, and is never shown.
+    pub secret: bool,
+}
+
+impl Setting {
+    /// One that every block has.
+    pub const fn required(key: &'static str) -> Self {
+        Self { key, required: true, secret: false }
+    }
+
+    /// One that a block may leave out.
+    pub const fn optional(key: &'static str) -> Self {
+        Self { key, required: false, secret: false }
+    }
+
+    /// The same, never shown.
+    pub const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+}
+
+/// How much a platform takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Events a second.
+    pub per_second: u32,
+    /// Events in one request.
+    pub batch: u32,
+}
+
+/// A request to a platform: always a POST of JSON.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Behind the integration's base URL, with a slash at its beginning; may hold a secret in its query.
+    pub path: String,
+    /// Besides `Content-Type`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+/// A platform's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// As much of its body as is read.
+    pub body: &'a [u8],
+}
+
+/// What a platform's answer means. Texts are for operators and hold nothing of an event's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has all of them.
+    Taken,
+    /// One verdict for each event, in order: `Err` says why it will never take that one.
+    Each(Vec<Result<(), String>>),
+    /// It may take the same request later.
+    Retry(String),
+    /// It was too much; the same request, later.
+    Throttled(String),
+    /// The credentials are not good: nothing is sent until somebody has seen to it.
+    Unauthorized(String),
+    /// It will never take this request; of several events, perhaps for the sake of one.
+    Refused(String),
+    /// It wants no more requests at all.
+    Gone(String),
+}
+
+/// What HTTP's own words say where the platform has none of its own.
+pub fn by_status(status: StatusCode) -> Verdict {
+    let said = format!("answered {}", status.as_u16());
+    match status.as_u16() {
+        200..=299 => Verdict::Taken,
+        401 | 403 => Verdict::Unauthorized(said),
+        429 => Verdict::Throttled(said),
+        408 | 425 | 500..=599 => Verdict::Retry(said),
+        // Redirects are not followed: what a platform's address answers with one is no platform.
+        _ => Verdict::Refused(said),
+    }
+}
+
+/// The platform of this name or alias.
+pub fn find(name: &str) -> Option<&'static dyn Platform> {
+    ALL.iter().copied().find(|platform| platform.name() == name || platform.aliases().contains(&name))
+}
+
+/// The platform's own name for the conversion's event: the integration's, else the platform's, else as given.
+pub fn event_name<'a>(
+    platform: &dyn Platform,
+    integration: &'a Integration,
+    conversion: &'a Conversion,
+) -> Cow<'a, str> {
+    let ours = conversion.event_type.as_str();
+    if let Some(name) = integration.event_names.get(ours) {
+        return Cow::Borrowed(name);
+    }
+    platform.event_name(ours).map_or(Cow::Borrowed(ours), Cow::Borrowed)
+}
+
+/// Every platform there is.
+pub static ALL: &[&dyn Platform] = &[];
