@@ -41,7 +41,10 @@ pub struct Intake {
     pub(crate) clock: Clock,
     pub(crate) projects: Projects,
     pub(crate) api_keys: ApiKeys,
+    /// What browsers say of themselves.
     pub(crate) agents: UserAgents,
+    /// What backends tell of browsers.
+    pub(crate) backend_agents: UserAgents,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) address: AddressMode,
     pub(crate) recent: RecentEvents,
