@@ -15,20 +15,18 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::Request;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderValue, ORIGIN};
 use http_body_util::{BodyExt as _, Collected, Full};
+use httpdate::fmt_http_date;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -48,9 +46,6 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// A client that is silent for this long after a refusal has stopped sending.
 const SILENCE: Duration = Duration::from_secs(2);
-
-const HTTP_DATE: &[BorrowedFormatItem<'_>] =
-    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Serves one client until either side closes, or until `stop` turns true and the request in flight is answered.
 pub(super) async fn serve<A: Apis>(
@@ -186,12 +181,10 @@ fn origin_in(head: &[u8]) -> Option<HeaderValue> {
 async fn on_the_wire(answer: Answer) -> Vec<u8> {
     let (head, body) = answer.into_parts();
     let Ok(body) = body.collect().await.map(Collected::to_bytes);
+    let (status, length, date) = (head.status, body.len(), fmt_http_date(SystemTime::now()));
     let mut wire =
-        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len())
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\ndate: {date}\r\n")
             .into_bytes();
-    if let Ok(date) = OffsetDateTime::now_utc().format(HTTP_DATE) {
-        wire.extend_from_slice(format!("date: {date}\r\n").as_bytes());
-    }
     for (name, value) in &head.headers {
         wire.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
