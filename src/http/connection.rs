@@ -19,8 +19,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::Request;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderValue, ORIGIN};
+use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Collected, Full};
 use httpdate::fmt_http_date;
 use hyper::body::Incoming;
@@ -159,12 +159,21 @@ fn refusal_of_panic(panic: Box<dyn Any + Send>) -> Rejection {
 
 /// Tells a client whose head is overdue, with what CORS needs of the head that did come.
 async fn answer_slow_head(stream: &mut TcpStream, head: &[u8], limit: Duration) {
-    let mut answer = Answer::from(Rejection::head_too_slow(limit));
+    let refusal = Rejection::head_too_slow(limit);
+    let mut answer = if is_of_backend(head) { refusal.into_detail() } else { refusal.into() };
     cors::allow(answer.headers_mut(), origin_in(head));
     figures().requests.count(answer.status().as_u16());
     let text = on_the_wire(answer).await;
     // A client that does not read this either has nothing to complain about.
     let _ = timeout(SILENCE, stream.write_all(&text)).await;
+}
+
+/// Whether the request line, if all of it has come, names the path of backends.
+fn is_of_backend(head: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let (Some(line), Some(_)) = (lines.next(), lines.next()) else { return false };
+    let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| Uri::try_from(target).ok());
+    target.is_some_and(|target| target.path() == BACKEND_EVENTS)
 }
 
 /// The `Origin` among the lines of a head that has not ended.
@@ -214,6 +223,22 @@ async fn linger(stream: &mut TcpStream, settings: &ListenerSettings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backends_request_is_told_by_a_whole_request_line() {
+        for (head, expected) in [
+            ("", false),
+            ("POST /api/v1/events HTTP/1.1\r", false),
+            ("POST /api/v1/events HTTP/1.1\r\n", true),
+            ("POST /api/v1/events?a=1 HTTP/1.1\r\nX-API-Key: weir", true),
+            ("POST http://a.example/api/v1/events HTTP/1.1\r\n", true),
+            ("POST /api/events HTTP/1.1\r\nReferer: /api/v1/events \r\n", false),
+            ("POST /api/v1/events/ HTTP/1.1\r\n", false),
+            ("POST\r\n /api/v1/events ", false),
+        ] {
+            assert_eq!(is_of_backend(head.as_bytes()), expected, "{head:?}");
+        }
+    }
 
     #[test]
     fn an_origin_is_found_in_whole_lines_only() {
