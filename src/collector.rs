@@ -172,6 +172,7 @@ impl Collector {
         let intake = Intake {
             limits: settings.payload.clone(),
             rate_limits: RateLimits::new(&settings.rate_limits, &clock),
+            rejected: RejectedCap::per_minute(settings.rejected_per_minute, &clock),
             clock,
             projects,
             api_keys,
@@ -181,7 +182,6 @@ impl Collector {
             address: settings.address,
             recent: RecentEvents::new(settings.recent_events),
             journal,
-            rejected: RejectedCap::per_minute(settings.rejected_per_minute),
         };
         let address = listener.local_addr();
         let (stop_listener, stopped) = watch::channel(false);

@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{HeaderName, Request, StatusCode};
 use serde::Serialize;
 use thiserror::Error;
@@ -36,7 +36,6 @@ use crate::enrich::{Agent, UserAgents, Visitor, enrich, new_event_id};
 use crate::event::{Source, Timestamp};
 use crate::metrics::count_rejected;
 use crate::payload::backend::{BackendError, BackendEvent, Decoded, Shape, decode};
-use crate::payload::inflate::ContentEncodings;
 use crate::project::{ApiAccess, ApiKeyError};
 use crate::retry::Retry;
 use crate::row::EventRow;
@@ -239,11 +238,8 @@ impl Intake {
         body: RequestBody,
     ) -> Result<Answer, Rejection> {
         let idempotency = Idempotency::of(headers, access.key_id)?;
-        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-        let encodings = ContentEncodings::parse(encodings)?;
         let pace = body.pace();
-        let body = body.collect(self.limits.body).await?;
-        let body = encodings.inflate(&body, self.limits.inflated)?;
+        let body = self.read(headers, body).await?;
         let received_at = self.clock.now();
         let Decoded { shape, mut events } = decode(&body, &self.limits).inspect_err(count)?;
         if let Some(idempotency) = idempotency {
