@@ -38,7 +38,7 @@ use super::cors;
 use super::listener::{ListenerSettings, raised};
 use super::pace::{Pace, PacedSocket, overdue};
 use super::rejection::Rejection;
-use super::routes::{Apis, BACKEND_EVENTS, Routes};
+use super::routes::{Apis, Routes, is_meant_for_backends};
 use crate::metrics::figures;
 
 /// The largest head; what hyper buffers of a body at a time is bounded by it as well.
@@ -90,7 +90,7 @@ fn service<A: Apis>(
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
         let origin = request.headers().get(ORIGIN).cloned();
-        let of_backend = request.uri().path() == BACKEND_EVENTS;
+        let of_backend = is_meant_for_backends(request.uri().path());
         let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
         async move {
@@ -173,7 +173,7 @@ fn is_of_backend(head: &[u8]) -> bool {
     let mut lines = head.split(|byte| *byte == b'\n');
     let (Some(line), Some(_)) = (lines.next(), lines.next()) else { return false };
     let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| Uri::try_from(target).ok());
-    target.is_some_and(|target| target.path() == BACKEND_EVENTS)
+    target.is_some_and(|target| is_meant_for_backends(target.path()))
 }
 
 /// The `Origin` among the lines of a head that has not ended.
@@ -233,7 +233,7 @@ mod tests {
             ("POST /api/v1/events?a=1 HTTP/1.1\r\nX-API-Key: weir", true),
             ("POST http://a.example/api/v1/events HTTP/1.1\r\n", true),
             ("POST /api/events HTTP/1.1\r\nReferer: /api/v1/events \r\n", false),
-            ("POST /api/v1/events/ HTTP/1.1\r\n", false),
+            ("POST /api/v1/events/x HTTP/1.1\r\n", false),
             ("POST\r\n /api/v1/events ", false),
         ] {
             assert_eq!(is_of_backend(head.as_bytes()), expected, "{head:?}");
