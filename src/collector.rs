@@ -34,7 +34,7 @@ const SETTINGS_PAUSE: Duration = Duration::from_secs(10);
 /// How long a start waits for the tables. A ClickHouse that does not answer must not keep the listener closed.
 const TABLES_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Different user agents that are remembered, at about 300 bytes each.
+/// Different user agents that are remembered, at about 300 bytes each: of browsers, and as many that backends tell of.
 const USER_AGENTS: u64 = 10_000;
 
 /// Why a collector cannot start or go on.
@@ -168,18 +168,20 @@ impl Collector {
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
 
         let (projects, api_keys, lookups) = start_lookups(&store, &settings, &clock);
+        let agents = UserAgents::new(USER_AGENTS)?;
         let intake = Intake {
             limits: settings.payload.clone(),
             rate_limits: RateLimits::new(&settings.rate_limits, &clock),
+            rejected: RejectedCap::per_minute(settings.rejected_per_minute, &clock),
             clock,
             projects,
             api_keys,
-            agents: UserAgents::new(USER_AGENTS)?,
+            backend_agents: agents.apart(USER_AGENTS),
+            agents,
             trusted_proxies: settings.trusted_proxies.clone(),
             address: settings.address,
             recent: RecentEvents::new(settings.recent_events),
             journal,
-            rejected: RejectedCap::per_minute(settings.rejected_per_minute),
         };
         let address = listener.local_addr();
         let (stop_listener, stopped) = watch::channel(false);

@@ -4,10 +4,14 @@ use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use uuid::Uuid;
+use weir::clock::Clock;
+use weir::event::Timestamp;
+use weir::http::{Answer, RateLimitSettings, RateLimits, Rejection};
 use weir::journal::Journal;
 use weir::payload::inflate::ContentEncodings;
-use weir_benches::bodies::{PAGE, PROJECT_KEY, batch, batch_with_ids, full_page, gzip};
+use weir_benches::bodies::{PAGE, PROJECT_KEY, RECEIVED_AT_MS, batch, batch_with_ids, full_page, gzip};
 use weir_benches::intake::{Intake, full_window, journal, segment_rows};
 use weir_benches::memory::{Gate, Memory};
 
@@ -53,6 +57,7 @@ impl Stages {
         let stages = Self { only, counting: Cell::new(false), ids: Cell::new(1) };
         let mut intake = Intake::with_window(full_window());
         stages.before_the_row(&intake);
+        stages.limits();
         stages.rows(&intake);
         stages.claims();
         stages.whole_paths(&mut intake);
@@ -78,6 +83,20 @@ impl Stages {
         });
         self.stage("visitor of a known browser", 1, || {
             self.call(|| drop(black_box(intake.visitor())));
+        });
+    }
+
+    /// What a backend's request costs by its limit, and all that one over it costs but for its key: the answer included.
+    fn limits(&self) {
+        let clock = Clock::manual(Timestamp::from_millis(RECEIVED_AT_MS));
+        let limits = RateLimits::new(&RateLimitSettings::default(), &clock);
+        let request = |id| limits.api_key(black_box(Uuid::from_u128(id)), None);
+        self.stage("limit of a key", 1, || {
+            self.call(|| request(1).expect("a request within the limit").write(&mut HeaderMap::new()));
+        });
+        while request(2).is_ok() {}
+        self.stage("refusal over a limit (429)", 1, || {
+            self.call(|| drop(black_box(Answer::from(Rejection::from(request(2).expect_err("over it"))))));
         });
     }
 

@@ -39,10 +39,9 @@ impl<'a> Visitor<'a> {
         Self { address: mode.text(client), user_agent, agent: agents.parse(user_agent) }
     }
 
-    /// The visitor of whom a backend says only this user agent.
-    pub fn told(user_agent: &'a str, agents: &UserAgents) -> Self {
-        let user_agent = user_agent::cut(user_agent);
-        Self { address: AddressText::default(), user_agent, agent: agents.parse(user_agent) }
+    /// The visitor of whom a backend says only this user agent, and what that one says.
+    pub fn told(user_agent: &'a str, agent: Arc<Agent>) -> Self {
+        Self { address: AddressText::default(), user_agent: user_agent::cut(user_agent), agent }
     }
 }
 
@@ -162,7 +161,7 @@ mod tests {
     fn a_backend_tells_of_its_visitor_by_the_user_agent_alone() {
         let agents = UserAgents::new(10).unwrap();
         let long = format!("Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/120.0.0.0 {}", "x".repeat(2_000));
-        let visitor = Visitor::told(&long, &agents);
+        let visitor = Visitor::told(&long, agents.parse(&long));
         let event = event();
         let row = enrich(&event, Uuid::nil(), Source::Api, Some(&visitor), None, NOW);
         assert_eq!((row.source, row.address), ("api", ""));

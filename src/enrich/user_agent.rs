@@ -81,6 +81,10 @@ pub struct UserAgents {
     seen: moka::sync::Cache<Box<str>, Arc<Agent>>,
     /// That of `seen`: always the same one, since a text says the same thing for ever.
     edition: Edition,
+    reader: Arc<Reader>,
+}
+
+struct Reader {
     browsers: user_agent::Extractor<'static>,
     systems: os::Extractor<'static>,
     bots: isbot::Bots,
@@ -93,47 +97,64 @@ struct Patterns {
     os_parsers: Vec<os::Parser<'static>>,
 }
 
-type Compiled = (user_agent::Extractor<'static>, os::Extractor<'static>);
-
-fn compile(patterns: Patterns) -> Result<Compiled, ua_parser::Error> {
-    let browsers = user_agent::Builder::new().push_all(patterns.user_agent_parsers)?.build()?;
-    let systems = os::Builder::new().push_all(patterns.os_parsers)?.build()?;
-    Ok((browsers, systems))
-}
-
 impl UserAgents {
     /// Compiles the patterns; `capacity` is how many user agents are remembered, each with up to about 1 KiB.
     ///
     /// # Errors
     /// When the patterns that the program was built with are broken.
     pub fn new(capacity: u64) -> Result<Self, UserAgentError> {
-        let (browsers, systems) = compile(yaml_serde::from_str(REGEXES)?)?;
-        let seen = moka::sync::Cache::new(capacity);
-        Ok(Self { seen, edition: Edition::new(), browsers, systems, bots: isbot::Bots::default() })
+        let reader = Reader::compile(yaml_serde::from_str(REGEXES)?)?;
+        Ok(Self::over(Arc::new(reader), capacity))
+    }
+
+    fn over(reader: Arc<Reader>, capacity: u64) -> Self {
+        Self { seen: moka::sync::Cache::new(capacity), edition: Edition::new(), reader }
+    }
+
+    /// Another one with the same patterns, that remembers what it reads for itself: whoever sends made-up user agents
+    /// to the one pushes nothing out of the other.
+    pub fn apart(&self, capacity: u64) -> Self {
+        Self::over(Arc::clone(&self.reader), capacity)
     }
 
     /// What `user_agent` says, of which the first 512 bytes are read.
     pub fn parse(&self, user_agent: &str) -> Arc<Agent> {
-        let user_agent = &user_agent[..user_agent.floor_char_boundary(READ_BYTES)];
-        let edition = self.edition.number();
-        if let Some(agent) = NEAR.with_borrow(|near| near.get(user_agent, edition)) {
-            figures().agent_hits.increment(1);
-            return agent;
-        }
-        let agent = self.shared(user_agent);
-        NEAR.with_borrow_mut(|near| near.put(user_agent, edition, Arc::clone(&agent)));
+        self.known(user_agent).unwrap_or_else(|| self.learn(user_agent))
+    }
+
+    /// What `user_agent` says, if it is remembered: without the time that it takes to read one.
+    pub fn known(&self, user_agent: &str) -> Option<Arc<Agent>> {
+        let (text, edition) = (read_of(user_agent), self.edition.number());
+        let near = NEAR.with_borrow(|near| near.get(text, edition));
+        let agent = near.or_else(|| {
+            let agent = self.seen.get(text)?;
+            self.put_near(text, &agent);
+            Some(agent)
+        })?;
+        figures().agent_hits.increment(1);
+        Some(agent)
+    }
+
+    /// Reads `user_agent`, and remembers it.
+    pub fn learn(&self, user_agent: &str) -> Arc<Agent> {
+        figures().agent_misses.increment(1);
+        let text = read_of(user_agent);
+        let agent = Arc::new(self.reader.read(text));
+        self.seen.insert(text.into(), Arc::clone(&agent));
+        self.put_near(text, &agent);
         agent
     }
 
-    fn shared(&self, user_agent: &str) -> Arc<Agent> {
-        if let Some(agent) = self.seen.get(user_agent) {
-            figures().agent_hits.increment(1);
-            return agent;
-        }
-        figures().agent_misses.increment(1);
-        let agent = Arc::new(self.read(user_agent));
-        self.seen.insert(user_agent.into(), Arc::clone(&agent));
-        agent
+    fn put_near(&self, text: &str, agent: &Arc<Agent>) {
+        NEAR.with_borrow_mut(|near| near.put(text, self.edition.number(), Arc::clone(agent)));
+    }
+}
+
+impl Reader {
+    fn compile(patterns: Patterns) -> Result<Self, ua_parser::Error> {
+        let browsers = user_agent::Builder::new().push_all(patterns.user_agent_parsers)?.build()?;
+        let systems = os::Builder::new().push_all(patterns.os_parsers)?.build()?;
+        Ok(Self { browsers, systems, bots: isbot::Bots::default() })
     }
 
     fn read(&self, user_agent: &str) -> Agent {
@@ -151,6 +172,11 @@ impl UserAgents {
         }
         agent
     }
+}
+
+/// As much of a user agent as is read.
+fn read_of(user_agent: &str) -> &str {
+    &user_agent[..user_agent.floor_char_boundary(READ_BYTES)]
 }
 
 /// As much of a user agent as is stored.
@@ -314,12 +340,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_apart_pushes_nothing_out() {
+        let pages = UserAgents::new(10).unwrap();
+        let backends = pages.apart(10);
+        let first = pages.parse("Firefox/1.0");
+        assert_eq!(backends.known("Firefox/1.0"), None, "nothing is known of the other one");
+        let flood = || {
+            for number in 0..10_000 {
+                backends.parse(&format!("Firefox/{number}.0"));
+            }
+            pages.known("Firefox/1.0")
+        };
+        assert!(Arc::ptr_eq(&first, &flood().expect("it is still remembered")));
+        let count = |agents: &UserAgents| {
+            agents.seen.run_pending_tasks();
+            agents.seen.entry_count()
+        };
+        assert_eq!((count(&pages), count(&backends)), (1, 10));
+    }
+
+    #[test]
     fn a_long_text_is_cut_between_characters() {
         assert_eq!(cut(&"x".repeat(1_024)).len(), 1_024);
         assert_eq!(cut(&"x".repeat(1_025)).len(), 1_024);
         assert_eq!(cut(&format!("x{}", "é".repeat(600))).len(), 1_023);
-        let agent =
-            AGENTS.read(&format!("Mozilla/5.0 (Linux; Android {}) {}/1", "9".repeat(200), "B".repeat(200)));
+        let agent = AGENTS.reader.read(&format!(
+            "Mozilla/5.0 (Linux; Android {}) {}/1",
+            "9".repeat(200),
+            "B".repeat(200)
+        ));
         for text in [agent.browser, agent.browser_version, agent.os] {
             assert!(text.len() <= NAME_BYTES, "{text}");
         }

@@ -11,13 +11,18 @@
 //! header, a line feed and the event's index, within the API key's id. Neither changes when a request is sent again,
 //! so its copies are dropped as those of the public API are, and its answer names the same ids. Without either an id
 //! is made, which no copy can have.
+//!
+//! Each event may tell another user agent, and to read one never seen before takes long beside all the rest. So other
+//! requests are let in between them, and what backends tell is remembered apart from what browsers say of themselves:
+//! whoever makes up user agents delays nobody and pushes nothing out but what other backends told.
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::{HeaderName, Request, StatusCode};
 use serde::Serialize;
 use thiserror::Error;
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 use super::answer::{Answer, json};
@@ -27,11 +32,10 @@ use super::events::Intake;
 use super::keep;
 use super::rejection::Rejection;
 use crate::api_key::Scope;
-use crate::enrich::{UserAgents, Visitor, enrich, new_event_id};
+use crate::enrich::{Agent, UserAgents, Visitor, enrich, new_event_id};
 use crate::event::{Source, Timestamp};
 use crate::metrics::count_rejected;
 use crate::payload::backend::{BackendError, BackendEvent, Decoded, Shape, decode};
-use crate::payload::inflate::ContentEncodings;
 use crate::project::{ApiAccess, ApiKeyError};
 use crate::retry::Retry;
 use crate::row::EventRow;
@@ -41,6 +45,9 @@ pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 
 /// The longest `Idempotency-Key`, in characters.
 const LONGEST_IDEMPOTENCY_KEY: usize = 255;
+
+/// User agents never seen before that are read in one go, at 10 µs each: 50 where they are made to be slow.
+const UNSEEN_AT_ONCE: usize = 16;
 
 /// Why the `Idempotency-Key` header cannot be used.
 #[derive(Debug, Error)]
@@ -103,21 +110,43 @@ struct Batch<'a> {
     events: &'a [BackendEvent<'a>],
     /// The ids that are stored, one for each event.
     ids: Vec<Uuid>,
+    /// What the user agents say that the events tell of, one for each event.
+    agents: Vec<Option<Arc<Agent>>>,
     project: Uuid,
     received_at: Timestamp,
-    agents: &'a UserAgents,
 }
 
 impl<'a> Batch<'a> {
     fn new(
         events: &'a [BackendEvent<'a>],
+        agents: Vec<Option<Arc<Agent>>>,
         project: Uuid,
         received_at: Timestamp,
-        agents: &'a UserAgents,
     ) -> Self {
         let id = |sent: &BackendEvent<'_>| sent.event.event_id.unwrap_or_else(|| new_event_id(received_at));
-        Self { events, ids: events.iter().map(id).collect(), project, received_at, agents }
+        Self { events, ids: events.iter().map(id).collect(), agents, project, received_at }
     }
+}
+
+/// What the user agents say that events tell of.
+async fn read_agents(events: &[BackendEvent<'_>], agents: &UserAgents) -> Vec<Option<Arc<Agent>>> {
+    let mut read = Vec::with_capacity(events.len());
+    let mut unseen = 0;
+    for BackendEvent { user_agent, .. } in events {
+        if user_agent.is_empty() {
+            read.push(None);
+            continue;
+        }
+        let known = agents.known(user_agent);
+        if known.is_none() {
+            unseen += 1;
+            if unseen % UNSEEN_AT_ONCE == 0 {
+                yield_now().await;
+            }
+        }
+        read.push(known.or_else(|| Some(agents.learn(user_agent))));
+    }
+    read
 }
 
 impl keep::Batch for Batch<'_> {
@@ -139,7 +168,8 @@ impl keep::Batch for Batch<'_> {
 
     fn encode(&self, index: usize, rows: &mut Vec<u8>) {
         let BackendEvent { event, source, source_id, metadata, user_agent } = &self.events[index];
-        let visitor = (!user_agent.is_empty()).then(|| Visitor::told(user_agent, self.agents));
+        let agent = self.agents[index].clone();
+        let visitor = agent.map(|agent| Visitor::told(user_agent, agent));
         let row = enrich(event, self.project, Source::Api, visitor.as_ref(), None, self.received_at);
         EventRow { event_id: self.ids[index], api_source: source, source_id, metadata, ..row }.encode(rows);
     }
@@ -208,11 +238,8 @@ impl Intake {
         body: RequestBody,
     ) -> Result<Answer, Rejection> {
         let idempotency = Idempotency::of(headers, access.key_id)?;
-        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-        let encodings = ContentEncodings::parse(encodings)?;
         let pace = body.pace();
-        let body = body.collect(self.limits.body).await?;
-        let body = encodings.inflate(&body, self.limits.inflated)?;
+        let body = self.read(headers, body).await?;
         let received_at = self.clock.now();
         let Decoded { shape, mut events } = decode(&body, &self.limits).inspect_err(count)?;
         if let Some(idempotency) = idempotency {
@@ -220,7 +247,8 @@ impl Intake {
                 sent.event.event_id.get_or_insert_with(|| idempotency.id(index));
             }
         }
-        let batch = Batch::new(&events, access.project, received_at, &self.agents);
+        let agents = read_agents(&events, &self.backend_agents).await;
+        let batch = Batch::new(&events, agents, access.project, received_at);
         self.keep(&batch, &pace).await?;
         Ok(answer(shape, &batch))
     }
@@ -259,7 +287,12 @@ fn in_seconds(moment: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::event::PayloadLimits;
 
     const API_KEY_ID: Uuid = Uuid::from_u128(1);
 
@@ -298,6 +331,36 @@ mod tests {
         }
         // No key and index look like another key and index.
         assert_ne!(id(1, "a", 11), id(1, "a1", 1));
+    }
+
+    #[tokio::test]
+    async fn made_up_user_agents_let_other_requests_in_between() {
+        let agents = UserAgents::new(10_000).unwrap();
+        let event = |n| {
+            format!(r#"{{"source":"s","event_type":"t","data":{{"user_agent":"Mozilla/5.0 Made/{n}.0"}}}}"#)
+        };
+        let body = format!("[{}]", (0..1_000).map(event).collect::<Vec<_>>().join(","));
+        let Decoded { events, .. } = decode(body.as_bytes(), &PayloadLimits::default()).unwrap();
+        let done = Cell::new(false);
+        let turns = async {
+            let mut turns = 0;
+            while !done.get() {
+                turns += 1;
+                yield_now().await;
+            }
+            turns
+        };
+        let read = async {
+            let read = read_agents(&events, &agents).await;
+            done.set(true);
+            read
+        };
+        let (read, turns) = tokio::join!(read, turns);
+        assert!(turns >= 1_000 / UNSEEN_AT_ONCE - 1, "another request had {turns} turns");
+        assert!(read.iter().flatten().all(|agent| agent.browser.is_empty()) && read.len() == 1_000);
+        // Those that are known take no time.
+        let known = read_agents(&events, &agents).now_or_never().expect("it does not wait");
+        assert!(known.iter().zip(&read).all(|(known, read)| known == read));
     }
 
     #[test]

@@ -15,20 +15,18 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::Request;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderValue, ORIGIN};
+use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Collected, Full};
+use httpdate::fmt_http_date;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -40,7 +38,7 @@ use super::cors;
 use super::listener::{ListenerSettings, raised};
 use super::pace::{Pace, PacedSocket, overdue};
 use super::rejection::Rejection;
-use super::routes::{Apis, BACKEND_EVENTS, Routes};
+use super::routes::{Apis, Routes, is_meant_for_backends};
 use crate::metrics::figures;
 
 /// The largest head; what hyper buffers of a body at a time is bounded by it as well.
@@ -48,9 +46,6 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// A client that is silent for this long after a refusal has stopped sending.
 const SILENCE: Duration = Duration::from_secs(2);
-
-const HTTP_DATE: &[BorrowedFormatItem<'_>] =
-    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Serves one client until either side closes, or until `stop` turns true and the request in flight is answered.
 pub(super) async fn serve<A: Apis>(
@@ -95,7 +90,7 @@ fn service<A: Apis>(
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
         let origin = request.headers().get(ORIGIN).cloned();
-        let of_backend = request.uri().path() == BACKEND_EVENTS;
+        let of_backend = is_meant_for_backends(request.uri().path());
         let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
         async move {
@@ -164,12 +159,21 @@ fn refusal_of_panic(panic: Box<dyn Any + Send>) -> Rejection {
 
 /// Tells a client whose head is overdue, with what CORS needs of the head that did come.
 async fn answer_slow_head(stream: &mut TcpStream, head: &[u8], limit: Duration) {
-    let mut answer = Answer::from(Rejection::head_too_slow(limit));
+    let refusal = Rejection::head_too_slow(limit);
+    let mut answer = if is_of_backend(head) { refusal.into_detail() } else { refusal.into() };
     cors::allow(answer.headers_mut(), origin_in(head));
     figures().requests.count(answer.status().as_u16());
     let text = on_the_wire(answer).await;
     // A client that does not read this either has nothing to complain about.
     let _ = timeout(SILENCE, stream.write_all(&text)).await;
+}
+
+/// Whether the request line, if all of it has come, names the path of backends.
+fn is_of_backend(head: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let (Some(line), Some(_)) = (lines.next(), lines.next()) else { return false };
+    let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| Uri::try_from(target).ok());
+    target.is_some_and(|target| is_meant_for_backends(target.path()))
 }
 
 /// The `Origin` among the lines of a head that has not ended.
@@ -186,12 +190,10 @@ fn origin_in(head: &[u8]) -> Option<HeaderValue> {
 async fn on_the_wire(answer: Answer) -> Vec<u8> {
     let (head, body) = answer.into_parts();
     let Ok(body) = body.collect().await.map(Collected::to_bytes);
+    let (status, length, date) = (head.status, body.len(), fmt_http_date(SystemTime::now()));
     let mut wire =
-        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", head.status, body.len())
+        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\ndate: {date}\r\n")
             .into_bytes();
-    if let Ok(date) = OffsetDateTime::now_utc().format(HTTP_DATE) {
-        wire.extend_from_slice(format!("date: {date}\r\n").as_bytes());
-    }
     for (name, value) in &head.headers {
         wire.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
@@ -221,6 +223,22 @@ async fn linger(stream: &mut TcpStream, settings: &ListenerSettings) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backends_request_is_told_by_a_whole_request_line() {
+        for (head, expected) in [
+            ("", false),
+            ("POST /api/v1/events HTTP/1.1\r", false),
+            ("POST /api/v1/events HTTP/1.1\r\n", true),
+            ("POST /api/v1/events?a=1 HTTP/1.1\r\nX-API-Key: weir", true),
+            ("POST http://a.example/api/v1/events HTTP/1.1\r\n", true),
+            ("POST /api/events HTTP/1.1\r\nReferer: /api/v1/events \r\n", false),
+            ("POST /api/v1/events/x HTTP/1.1\r\n", false),
+            ("POST\r\n /api/v1/events ", false),
+        ] {
+            assert_eq!(is_of_backend(head.as_bytes()), expected, "{head:?}");
+        }
+    }
 
     #[test]
     fn an_origin_is_found_in_whole_lines_only() {

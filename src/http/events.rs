@@ -7,10 +7,8 @@
 //! A client over its limit is refused before its body is looked at, a project over its own as soon as it is known.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 
-use governor::{DefaultKeyedRateLimiter, Quota};
-use http::header::{CONTENT_ENCODING, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
@@ -19,15 +17,14 @@ use super::answer::{Answer, json, text};
 use super::body::RequestBody;
 use super::cors;
 use super::keep::{self, DURABLE_WITHIN, with_entry};
-use super::limits::{Limited, RateLimits};
+use super::limits::{Limited, RateLimits, RejectedCap};
 use super::rejection::Rejection;
 use super::routes::Apis;
 use crate::clock::Clock;
 use crate::enrich::{AddressMode, TrustedProxies, UserAgents, Visitor, client_address, enrich};
 use crate::event::{PayloadLimits, Source, Timestamp};
 use crate::journal::{Entry, Journal};
-use crate::metrics::{count_rejected, figures};
-use crate::payload::inflate::ContentEncodings;
+use crate::metrics::count_rejected;
 use crate::payload::{self, Decoded, PayloadError};
 use crate::project::{ApiKeys, Project, Projects};
 use crate::recent::RecentEvents;
@@ -41,31 +38,16 @@ pub struct Intake {
     pub(crate) clock: Clock,
     pub(crate) projects: Projects,
     pub(crate) api_keys: ApiKeys,
+    /// What browsers say of themselves.
     pub(crate) agents: UserAgents,
+    /// What backends tell of browsers.
+    pub(crate) backend_agents: UserAgents,
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) address: AddressMode,
     pub(crate) recent: RecentEvents,
     pub(crate) journal: Journal,
     pub(crate) rejected: RejectedCap,
     pub(crate) rate_limits: RateLimits,
-}
-
-/// How many rejected events are kept: anybody can send them, in any project's name.
-pub struct RejectedCap(DefaultKeyedRateLimiter<Uuid>);
-
-impl RejectedCap {
-    /// At most this many for one project in a minute.
-    pub fn per_minute(count: NonZeroU32) -> Self {
-        Self(DefaultKeyedRateLimiter::keyed(Quota::per_minute(count)))
-    }
-
-    fn admits(&self, project: Uuid) -> bool {
-        let admitted = self.0.check_key(&project).is_ok();
-        if !admitted {
-            figures().rejections_unrecorded.increment(1);
-        }
-        admitted
-    }
 }
 
 #[derive(Serialize)]
@@ -158,11 +140,8 @@ impl Intake {
             body.skip(headers).await;
             return Err(limited.into());
         }
-        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
-        let encodings = ContentEncodings::parse(encodings)?;
         let pace = body.pace();
-        let body = body.collect(self.limits.body).await?;
-        let body = encodings.inflate(&body, self.limits.inflated)?;
+        let body = self.read(headers, body).await?;
         let received_at = self.clock.now();
         let decoded = match payload::decode(&body, &self.limits) {
             Ok(decoded) => decoded,

@@ -1,17 +1,24 @@
-//! A request's events on their way to the disk, whichever API they came by: what is new is written, and the request
-//! goes on when all of it is durable.
+//! What a request goes through whichever API it came by: its body is read at the beginning; and in the end what is new
+//! of its events is written, and it goes on when all of them are durable.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
+use super::body::RequestBody;
 use super::commit::{Commit, Elsewhere};
 use super::events::Intake;
 use super::pace::Pace;
+use super::rejection::Rejection;
 use crate::event::Timestamp;
 use crate::journal::{Entry, JournalError};
 use crate::metrics::figures;
+use crate::payload::inflate::ContentEncodings;
 use crate::recent::Claim;
 use crate::row::Table;
 
@@ -51,6 +58,17 @@ pub(super) trait Batch: Sync {
 }
 
 impl Intake {
+    /// A request's body, with its `Content-Encoding` undone.
+    pub(super) async fn read(&self, headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Rejection> {
+        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+        let encodings = ContentEncodings::parse(encodings)?;
+        let body = body.collect(self.limits.body).await?;
+        if let Cow::Owned(inflated) = encodings.inflate(&body, self.limits.inflated)? {
+            return Ok(inflated.into());
+        }
+        Ok(body)
+    }
+
     /// Returns once every event of the batch is durable, by this request or by another one that brought it too;
     /// says how many are by this one.
     pub(super) async fn keep(&self, batch: &impl Batch, pace: &Pace) -> Result<usize, JournalError> {

@@ -7,8 +7,8 @@
 //! body         a request's body under a cap and a deadline
 //! events       `POST /api/events`
 //! backend      `POST /api/v1/events`
-//! keep         a request's events on their way to the disk; commit holds their records meanwhile
-//! limits       requests a minute: 429
+//! keep         what both do: a body is read, events get to the disk; commit holds their records meanwhile
+//! limits       requests a minute: 429; rejected events that are kept
 //! script       `GET /weir.js`; accept reads `Accept-Encoding`
 //! routes       path and method → API, on one screen
 //! rejection    every refusal as a status, headers and JSON: the only file that knows statuses
@@ -42,8 +42,10 @@ mod tests;
 pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
 pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
-pub use events::{Intake, RejectedCap};
-pub use limits::{Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, Standing as LimitStanding};
+pub use events::Intake;
+pub use limits::{
+    Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, RejectedCap, Standing as LimitStanding,
+};
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;

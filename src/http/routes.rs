@@ -82,10 +82,15 @@ impl<A: Apis> Routes<A> {
             Ok(Endpoint::Events) => self.apis.events(request, peer).await,
             Ok(Endpoint::BackendEvents) => self.apis.backend_events(request).await,
             Ok(Endpoint::Script(lifetime)) => script::answer(request.headers(), lifetime),
-            Err(refusal) if request.uri().path() == BACKEND_EVENTS => refusal.into_detail(),
+            Err(refusal) if is_meant_for_backends(request.uri().path()) => refusal.into_detail(),
             Err(refusal) => refusal.into(),
         }
     }
+}
+
+/// Whether a path is that of backends, or a mistake for it: who made it expects what backends are answered.
+pub(super) fn is_meant_for_backends(path: &str) -> bool {
+    path.trim_end_matches('/').eq_ignore_ascii_case(BACKEND_EVENTS)
 }
 
 /// Looks up a table; a query string is no part of `path`, a trailing slash is.
@@ -110,6 +115,16 @@ pub(super) fn find<E: Copy, P: AsRef<str>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_for_the_path_of_backends_is_told_from_other_paths() {
+        for path in [BACKEND_EVENTS, "/api/v1/events/", "/api/v1/events//", "/API/v1/Events"] {
+            assert!(is_meant_for_backends(path), "{path}");
+        }
+        for path in ["/", "", "/api/events/", "/api/v1/event", "/api/v1/events/x", "//api/v1/events"] {
+            assert!(!is_meant_for_backends(path), "{path}");
+        }
+    }
 
     #[test]
     fn a_path_is_matched_exactly_and_a_method_by_its_line() {

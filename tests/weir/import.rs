@@ -244,10 +244,29 @@ fn a_pipe_that_pauses_has_what_it_gave_sent() {
     let import = Import::into(&collector);
     let mut child = import.command(&["-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    input.write_all(lines(3).as_bytes()).unwrap();
+    input.write_all((lines(3) + "bad\n").as_bytes()).unwrap();
     collector.await_events(3);
+    // Meanwhile another one has lines for the same file.
+    let rejected = import.folder.path().join("stdin.rejected.ndjson");
+    eventually("the rejected line", || {
+        fs::metadata(&rejected).is_ok_and(|file| file.len() > 0).then_some(())
+    });
+    let second = import.pipe("worse\n", &["-"]);
+    assert!(second.error.contains("another import is writing it; --rejected names"), "{}", second.error);
     drop(input);
-    Said::new(&child.wait_with_output().unwrap(), &import.key).done("3 events sent");
+    let first = Said::new(&child.wait_with_output().unwrap(), &import.key);
+    assert!(first.out.starts_with("3 events sent, 1 line rejected"), "{}", first.out);
+    assert_eq!(import.rejected("stdin.rejected.ndjson").len(), 1);
+}
+
+#[test]
+fn a_collector_that_takes_fewer_events_at_once_refuses_one_request_of_an_import() {
+    let collector = Setup::new().env("WEIR_MAX_EVENTS", "300").start();
+    let import = Import::into(&collector);
+    let path = import.file(&lines(6_000));
+    import.run(&[path.to_str().unwrap()]).done("6,000 events sent, 0 lines rejected");
+    assert_eq!(collector.figures().count(r#"weir_requests_total{status="400"}"#), 1);
+    assert_eq!(stored(&collector), "6000\t6000\t6000");
 }
 
 #[test]

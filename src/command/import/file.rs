@@ -18,15 +18,11 @@ use super::reader::{Line, Lines};
 use super::rejected::{FileId, RejectedLines};
 use super::send::{Refusal, Sender, Verdict, encode};
 use super::state::{Beginning, Destination, NEW, State, state_path, with_ending};
-use super::window::{Outcome, Part, RequestLimits, Settled, Window};
+use super::window::{Outcome, Part, Settled, Window};
 use super::{ImportArgs, REJECTED};
 
 /// The longest line. A collector takes events of 64 KiB unless it is told otherwise.
 const LONGEST_LINE: usize = 1024 * 1024;
-
-/// What a collector takes in a request, unless it is told otherwise, is 1,000 events and 5 MiB of JSON. Requests are
-/// what is limited by the minute, so each carries what it can.
-const REQUEST: RequestLimits = RequestLimits { events: 1_000, bytes: 4 * 1024 * 1024 };
 
 /// A collector takes bodies of 1 MiB, in gzip.
 const BODY: usize = 1000 * 1024;
@@ -53,7 +49,6 @@ pub(super) struct Import {
     /// None of a stream, whose lines have ids of their own kind.
     identity: Option<Identity>,
     source: Option<String>,
-    limits: RequestLimits,
     /// Where a file's state is kept, and the state.
     state: Option<(PathBuf, State)>,
     rejected_lines: RejectedLines,
@@ -123,7 +118,6 @@ impl Import {
             input: Lines::new(rest, LONGEST_LINE, state.line, state.offset),
             identity: Some(state.identity.clone()),
             source: args.source.clone(),
-            limits: REQUEST,
             rejected_lines,
             progress: Progress::start(&name, Some(size), state.offset),
             sent: state.sent,
@@ -152,7 +146,6 @@ impl Import {
             input: Lines::new(input, LONGEST_LINE, 0, 0).with_digests(),
             identity: None,
             source: args.source.clone(),
-            limits: REQUEST,
             rejected_lines: RejectedLines::new(rejected_path, name.clone(), None, false, vec![id])?,
             progress: Progress::start(&name, None, 0),
             sent: 0,
@@ -172,7 +165,7 @@ impl Import {
                 break;
             }
             self.advance(&mut window)?;
-            for part in window.parts(self.limits) {
+            for part in window.parts(sender.limits) {
                 self.deliver(&mut window, part, sender).await?;
             }
             self.see_hope()?;
@@ -235,6 +228,11 @@ impl Import {
     async fn deliver(&mut self, window: &mut Window, part: Part, sender: &mut Sender) -> anyhow::Result<()> {
         let mut left = vec![part.places];
         while let Some(places) = left.pop() {
+            // It may have become known since the window was parted.
+            if places.len() > sender.limits.events {
+                left.extend(places.chunks(sender.limits.events).rev().map(<[_]>::to_vec));
+                continue;
+            }
             let body = encode(&part.origin, window.events(&places))?;
             if body.len() > BODY && places.len() > 1 {
                 halve(&places, &mut left);
@@ -248,9 +246,13 @@ impl Import {
                         window.settle(place, Outcome::Sent);
                     }
                 }
+                Verdict::TooMany(limit) => {
+                    sender.limits.events = limit;
+                    left.push(places);
+                }
                 Verdict::TooLarge(_) if places.len() > 1 => {
                     let bytes: usize = window.events(&places).map(str::len).sum();
-                    self.limits.bytes = self.limits.bytes.min(bytes / 2);
+                    sender.limits.bytes = sender.limits.bytes.min(bytes / 2);
                     halve(&places, &mut left);
                 }
                 Verdict::TooLarge(reason) => {

@@ -5,9 +5,10 @@
 //! imported.
 //!
 //! The file is opened for the first such line. What lies there then is only cut where this import is known to have
-//! written it; a file of anyone else's is given another name, and none is ever removed.
+//! written it; a file of anyone else's is given another name, and none is ever removed. It is locked while it is
+//! written, so that of two imports with one file the second ends with a sentence.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -109,13 +110,13 @@ impl RejectedLines {
             .as_ref()
             .is_some_and(|known| if self.goes_on { known.bytes <= length } else { known.bytes == length });
         let kept = known.filter(|_| is_ours && self.goes_on).map_or(0, |known| known.bytes);
-        if length > 0 && !is_ours {
-            let aside = set_aside(&self.path)?;
-            eprintln!("weir: {}: {} has what lay there", self.path.display(), aside.display());
-        }
-        let file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        let mut file = open_locked(&self.path)?;
         if length > 0 && is_ours {
             file.set_len(kept)?;
+        } else if length > 0 {
+            let aside = set_aside(&self.path)?;
+            eprintln!("weir: {}: {} has what lay there", self.path.display(), aside.display());
+            file = open_locked(&self.path)?;
         }
         self.written = Some(Written { mark, bytes: kept });
         self.goes_on = true;
@@ -156,8 +157,24 @@ impl RejectedLines {
         }
         out.flush()?;
         drop(out);
-        file.sync_data()
+        match file.sync_data() {
+            // A device, as /dev/null.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
     }
+}
+
+/// Opens a file for what is written behind its end, by nobody else meanwhile.
+fn open_locked(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    // Where the filesystem knows no locks it is done without.
+    if file.metadata()?.is_file()
+        && let Err(TryLockError::WouldBlock) = file.try_lock()
+    {
+        return Err(io::Error::other("another import is writing it; --rejected names another file"));
+    }
+    Ok(file)
 }
 
 /// Gives a file another name that is free.
@@ -216,12 +233,14 @@ mod tests {
         lines.write(&[line(1, b"x")]).unwrap();
         let known = lines.written().cloned();
         lines.write(&[line(2, b"x")]).unwrap();
+        drop(lines);
 
         let mut lines = open(&known, true);
         assert_eq!((lines.written().cloned(), count()), (known.clone(), 2), "it waits for a line to write");
         lines.write(&[line(2, b"x")]).unwrap();
         assert_eq!(count(), 2);
         let both = lines.written().cloned();
+        drop(lines);
         let mut lines = open(&both, false);
         lines.write(&[line(1, b"x")]).unwrap();
         assert_eq!((count(), lines.written().cloned()), (1, known.clone()));
@@ -230,6 +249,28 @@ mod tests {
         lines.write(&[line(3, b"x")]).unwrap();
         assert_eq!((count(), lines.written().cloned()), (1, known));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_two_imports_with_one_file_the_second_ends_with_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stdin.rejected.ndjson");
+        let open = || RejectedLines::new(path.clone(), "stdin".to_owned(), None, false, vec![]).unwrap();
+        let mut first = open();
+        first.write(&[line(1, b"x")]).unwrap();
+        let error = open().write(&[line(1, b"y")]).unwrap_err();
+        assert_eq!(error.to_string(), "another import is writing it; --rejected names another file");
+        first.write(&[line(2, b"x")]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), first.written().unwrap().bytes);
+        drop(first);
+        open().write(&[line(1, b"y")]).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the first one's are set aside");
+        // A device is no file to be had alone.
+        let to_nowhere =
+            || RejectedLines::new("/dev/null".into(), "stdin".to_owned(), None, false, vec![]).unwrap();
+        for lines in &mut [to_nowhere(), to_nowhere()] {
+            lines.write(&[line(1, b"x")]).unwrap();
+        }
     }
 
     #[test]

@@ -5,14 +5,15 @@
 //! when a request has not been taken for so long.
 
 use std::io::{self, Write as _};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use httpdate::parse_http_date;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -22,10 +23,15 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 use super::line::Origin;
+use super::window::RequestLimits;
 use crate::clickhouse::{Connector, connector};
 use crate::loader::Backoff;
 
 const AGENT: &str = concat!("weir-import/", env!("CARGO_PKG_VERSION"));
+
+/// What a collector takes in a request, unless it is told otherwise, is 1,000 events and 5 MiB of JSON. Requests are
+/// what is limited by the minute, so each carries what it can.
+const REQUEST: RequestLimits = RequestLimits { events: 1_000, bytes: 4 * 1024 * 1024 };
 
 /// A collector that has not answered by then is asked again.
 const ANSWER_TIME: Duration = Duration::from_mins(1);
@@ -45,6 +51,8 @@ pub(super) enum Verdict {
     Refused(Refusal),
     /// It, or the event in it, is over a limit.
     TooLarge(String),
+    /// It holds more events than the collector takes at once, which are so many.
+    TooMany(usize),
 }
 
 /// Why a request is rejected.
@@ -84,6 +92,8 @@ enum Attempt {
 }
 
 pub(super) struct Sender {
+    /// What the collector takes in a request, as far as it is known.
+    pub(super) limits: RequestLimits,
     client: Client<Connector, Full<Bytes>>,
     url: Uri,
     key: HeaderValue,
@@ -107,7 +117,7 @@ impl Sender {
     pub(super) fn new(url: Uri, mut key: HeaderValue, patience: Duration) -> Self {
         key.set_sensitive(true);
         let client = Client::builder(TokioExecutor::new()).build(connector());
-        Self { client, url, key, patience }
+        Self { limits: REQUEST, client, url, key, patience }
     }
 
     /// Sends a body in gzip that holds so many events, until it is settled. `waiting` is told of what holds it up.
@@ -125,7 +135,8 @@ impl Sender {
                 Attempt::Settled(verdict) => return Ok(verdict),
                 Attempt::Again(again) => again,
             };
-            let pause = wait.unwrap_or_else(|| backoff.pause());
+            // However soon: what asks for no pause at all would be asked without end.
+            let pause = wait.map_or_else(|| backoff.pause(), |wait| wait.max(FIRST_PAUSE));
             if begun.elapsed().saturating_add(pause) > self.patience {
                 return Err(SendError::Patience { patience: self.patience, problem });
             }
@@ -168,8 +179,7 @@ impl Sender {
         let detail = said.unwrap_or_default().detail;
         let settled = |verdict| Ok(Attempt::Settled(verdict));
         let status = answer.status();
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let wait = wait.map(Duration::from_secs);
+        let wait = wait_told(answer.headers(), SystemTime::now());
         match status.as_u16() {
             201 => {
                 let confirmed: Option<Confirmation> = serde_json::from_slice(body).ok();
@@ -178,6 +188,9 @@ impl Sender {
                 }
             }
             400 if is_ours => {
+                if let Some(limit) = most_events(&detail).filter(|limit| *limit < events) {
+                    return settled(Verdict::TooMany(limit));
+                }
                 return settled(Verdict::Refused(Refusal { events: named(&detail, events), detail }));
             }
             401 if is_ours => return Err(SendError::Key(detail)),
@@ -229,6 +242,23 @@ fn shown(error: &dyn std::error::Error) -> String {
     if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
+/// How long an answer asks to wait: so many seconds, or until a moment by its own clock, which `now` stands in for.
+fn wait_told(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let told = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = told.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = parse_http_date(told).ok()?;
+    let sent = headers.get(DATE).and_then(|date| parse_http_date(date.to_str().ok()?).ok());
+    Some(until.duration_since(sent.unwrap_or(now)).unwrap_or_default())
+}
+
+/// The events that a collector takes at once, where that is what it says: `events holds over 500 events; …`.
+fn most_events(detail: &str) -> Option<usize> {
+    let (_, rest) = detail.split_once("events holds over ")?;
+    rest.split_once(" events")?.0.parse().ok().filter(|limit| *limit > 0)
+}
+
 /// The events that a refusal names: `events[3].data is missing; … | events[7] has over … | and 3 more`.
 fn named(detail: &str, events: usize) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();
@@ -262,5 +292,44 @@ mod tests {
             assert_eq!(named(none, 30), [], "{none}");
         }
         assert_eq!(named("events[0].a | events[0].b", 1).len(), 1);
+    }
+
+    #[test]
+    fn a_collector_says_how_many_events_it_takes() {
+        for (detail, expected) in [
+            ("events holds over 500 events; expected no more", Some(500)),
+            ("the body: events holds over 1 events; expected no more", Some(1)),
+            ("events holds over 0 events; expected no more", None),
+            ("events holds over many events", None),
+            ("events holds over 500", None),
+            ("events[3].data has over 500 bytes", None),
+        ] {
+            assert_eq!(most_events(detail), expected, "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_told_in_seconds_or_by_a_date() {
+        let now = parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (told, date, expected) in [
+            ("7", None, Some(7)),
+            (" 0 ", None, Some(0)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", None, Some(30)),
+            ("Sunday, 06-Nov-94 08:50:07 GMT", None, Some(30)),
+            ("Sun Nov  6 08:50:07 1994", None, Some(30)),
+            // A clock that is 2 hours ahead.
+            ("Sun, 06 Nov 1994 10:50:07 GMT", Some("Sun, 06 Nov 1994 10:50:02 GMT"), Some(5)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some("today"), Some(30)),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", None, Some(0)),
+            ("-1", None, None),
+            ("soon", None, None),
+            ("", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, told.parse().unwrap());
+            headers.extend(date.map(|date| (DATE, date.parse().unwrap())));
+            assert_eq!(wait_told(&headers, now), expected.map(Duration::from_secs), "{told}, {date:?}");
+        }
+        assert_eq!(wait_told(&HeaderMap::new(), now), None);
     }
 }

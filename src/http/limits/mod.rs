@@ -24,7 +24,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::Clock as _;
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
 use http::header::RETRY_AFTER;
@@ -48,6 +48,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 const DROPS: NonZeroU32 = NonZeroU32::new(3_000_000_000).unwrap();
 
 /// Keys that are remembered: 24 bytes each, taken at the start where the limit is set.
+const REJECTING_PROJECTS: usize = 1 << 12;
 const API_KEYS: usize = 1 << 13;
 const PROJECTS: usize = 1 << 14;
 const ADDRESSES: usize = 1 << 17;
@@ -117,6 +118,26 @@ impl RateLimits {
     pub fn address(&self, address: impl FnOnce() -> IpAddr) -> Result<(), Limited> {
         let Some(addresses) = &self.addresses else { return Ok(()) };
         addresses.take(counted_as(address()), None).map(drop)
+    }
+}
+
+/// How many rejected events are kept: anybody can send them, in any project's name.
+pub struct RejectedCap(RateLimiter<u128, Buckets, Monotonic, NoOpMiddleware<Nanos>>);
+
+impl RejectedCap {
+    /// At most this many for one project in a minute.
+    pub fn per_minute(count: NonZeroU32, clock: &Clock) -> Self {
+        let buckets = Buckets::new(REJECTING_PROJECTS);
+        Self(RateLimiter::new(Quota::per_minute(count), buckets, Monotonic(clock.clone())))
+    }
+
+    /// Whether one more of this project is kept. The project has been found to be one.
+    pub(super) fn admits(&self, project: Uuid) -> bool {
+        let admitted = self.0.check_key(&project.as_u128()).is_ok();
+        if !admitted {
+            figures().rejections_unrecorded.increment(1);
+        }
+        admitted
     }
 }
 

@@ -231,3 +231,24 @@ fn a_million_addresses_take_no_more_memory_and_lock_nobody_out() {
     assert_eq!((buckets.places(), buckets.held()), (ADDRESSES, ADDRESSES));
     assert!(buckets.bytes() < 4 * 1024 * 1024, "{} bytes", buckets.bytes());
 }
+
+#[test]
+fn rejected_events_are_kept_up_to_a_limit_for_each_project() {
+    let time = Time::new();
+    let cap = RejectedCap::per_minute(per_minute(60), &time.0);
+    let kept =
+        |project: u128, tried: usize| (0..tried).filter(|_| cap.admits(Uuid::from_u128(project))).count();
+    assert_eq!((kept(1, 100), kept(2, 10)), (60, 10));
+    time.pass(999);
+    assert_eq!(kept(1, 100), 0);
+    time.pass(2_001);
+    assert_eq!((kept(1, 100), kept(2, 100)), (3, 53));
+    // However many projects there are, it takes no more memory, and who floods is not forgotten.
+    for project in 1_000..100_000 {
+        assert_eq!(kept(project, 1), 1);
+        assert_eq!(kept(1, 1), 0);
+    }
+    let buckets = cap.0.into_state_store();
+    assert_eq!((buckets.places(), buckets.held()), (REJECTING_PROJECTS, REJECTING_PROJECTS));
+    assert!(buckets.bytes() < 128 * 1024, "{} bytes", buckets.bytes());
+}

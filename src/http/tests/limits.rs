@@ -28,6 +28,19 @@ fn a_head_that_comes_too_slowly_is_408() {
 }
 
 #[test]
+fn a_backend_is_told_so_in_its_own_words() {
+    let server = Server::start(|settings| settings.header_timeout = SHORT);
+    let mut client = server.connect();
+    client.send("POST /api/v1/events HTTP/1.1\r\nX-Half: ");
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.closes()), (408, true));
+    let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.contains("did not arrive within"), "{detail}");
+    assert_eq!(body.as_object().unwrap().len(), 1);
+}
+
+#[test]
 fn a_head_that_trickles_in_has_no_more_time_than_another() {
     let server = Server::start(|settings| settings.header_timeout = SHORT);
     let mut client = server.connect();

@@ -127,6 +127,10 @@ fn transport_is_held_to_the_public_apis_rules_and_answers_with_a_detail() {
         findings.check(method, gist(&answer), "405 this path does not answer that method, only POST");
         findings.check(method, answer.header("allow"), Some("POST"));
     }
+    // A mistake for it is answered as it is.
+    let answer = collector.client().send("POST", "/api/v1/events/", &[("X-API-Key", &key)], body.as_bytes());
+    let found = gist(&answer.unwrap());
+    findings.holds(found.clone(), found.starts_with("404 no such path; known here: "));
     let say = |more: &[(&str, &str)], body: &[u8]| gist(&post(&collector, &key, more, body));
     let starts = |findings: &mut Findings, case: &str, found: String, expected: &str| {
         findings.holds(format!("{case}: {found}"), found.starts_with(expected));

@@ -128,6 +128,15 @@ async fn what_passes_by_itself_is_waited_for() {
 }
 
 #[tokio::test]
+async fn whoever_asks_for_no_pause_is_given_one() {
+    let server = Server::start(|_, _| Reply::Refuse(503, &[("retry-after", "0")], "wait".to_owned())).await;
+    let case = Case::new(&lines(0..10, &["s"]));
+    case.import(&server.url, &["--patience", "1s"]).await.unwrap_err();
+    let requests = server.seen().sizes.len();
+    assert!((2..=5).contains(&requests), "{requests} requests in a second");
+}
+
+#[tokio::test]
 async fn patience_ends_and_says_what_with() {
     let case = Case::new(&lines(0..10, &["s"]));
     let server = Server::start(|_, _| refuse(503, "the journal is full")).await;
@@ -230,6 +239,24 @@ async fn what_is_too_large_is_sent_in_smaller_requests() {
     let alone = Case::new(&lines(5..6, &["s"]));
     alone.import(&server.url, &[]).await.unwrap_err();
     assert_eq!(alone.rejected(), [(1, "too large".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_collector_that_takes_fewer_events_is_asked_once() {
+    for (limit, sizes) in
+        [(400, vec![1_000, 400, 400, 200, 400, 400, 200]), (999, vec![1_000, 999, 1, 999, 1])]
+    {
+        let server = Server::start(move |_, body| {
+            let detail = format!("events holds over {limit} events; expected no more");
+            let count = body["events"].as_array().unwrap().len();
+            if count > limit { refuse(400, &detail) } else { Reply::Take }
+        })
+        .await;
+        let case = Case::new(&lines(0..2_000, &["s"]));
+        case.import(&server.url, &[]).await.unwrap();
+        assert_eq!(server.numbers(), (0..2_000).collect::<Vec<_>>());
+        assert_eq!(server.seen().sizes, sizes);
+    }
 }
 
 #[tokio::test]
