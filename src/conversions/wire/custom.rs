@@ -1,0 +1,133 @@
+//! `customData`: what is known of it, and what is passed through.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+
+use super::currency;
+use super::event::LONGEST_ID;
+use super::members::{Members, string, string_or_number};
+use crate::conversions::identity::trimmed;
+use crate::conversions::{CustomData, Fault};
+
+const PATH: &str = "customData";
+const CONTENT_IDS: &str = "contentIds";
+const KNOWN: [&str; 6] = ["value", "currency", "orderId", CONTENT_IDS, "contentName", "contentType"];
+
+/// Bytes of its JSON text, `contentIds` not counted.
+const MOST_BYTES: usize = 16 * 1024;
+/// Values of `contentIds`.
+const MOST_CONTENT_IDS: usize = 1_000;
+/// Levels of arrays and objects in what is passed through, `customData` itself not counted.
+const MOST_LEVELS: usize = 16;
+
+/// What identifiers are called, in lower case without underscores and hyphens.
+const IDENTIFIERS: [&str; 10] =
+    ["email", "emailaddress", "em", "phone", "phonenumber", "ph", "firstname", "fn", "lastname", "ln"];
+/// Characters that such a name has at most, with what may stand between its words.
+const LONGEST_IDENTIFIER: usize = 16;
+
+/// Reads an event's `customData`.
+pub(super) fn read(event: &Members<'_>) -> Result<CustomData, Fault> {
+    let Some(custom) = event.object(PATH, None)? else { return Ok(CustomData::default()) };
+    let counted = custom.iter().filter(|(name, _)| *name != CONTENT_IDS);
+    if counted.map(|(name, json)| name.len() + json.get().len()).sum::<usize>() > MOST_BYTES {
+        return Err(Fault::at(
+            PATH,
+            format!("expected no more than {MOST_BYTES} bytes besides {CONTENT_IDS}"),
+        ));
+    }
+    Ok(CustomData {
+        value: value(&custom)?,
+        currency: currency(&custom)?,
+        order_id: custom.word_or_number("customData.orderId", LONGEST_ID)?,
+        content_ids: content_ids(&custom)?,
+        content_name: custom.text("customData.contentName", MOST_BYTES)?,
+        content_type: custom.text("customData.contentType", LONGEST_ID)?,
+        more: more(&custom)?,
+    })
+}
+
+/// Whether a member of this name is an identifier.
+pub(super) fn identifies(name: &str) -> bool {
+    let plain = || name.replace(['_', '-'], "").to_ascii_lowercase();
+    name.len() <= LONGEST_IDENTIFIER && IDENTIFIERS.contains(&plain().as_str())
+}
+
+/// Whether a text is an e-mail address.
+pub(super) fn is_address(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && domain.contains('.') && !domain.contains(['/', '@']) && !local.contains('/')
+    })
+}
+
+fn value(custom: &Members<'_>) -> Result<Option<Number>, Fault> {
+    let Some(json) = custom.value("customData.value")? else { return Ok(None) };
+    let number = serde_json::from_str(json.get());
+    number.map(Some).map_err(|_| Fault::at("customData.value", "expected a number"))
+}
+
+fn currency(custom: &Members<'_>) -> Result<Option<String>, Fault> {
+    let Some(json) = custom.value("customData.currency")? else { return Ok(None) };
+    let text = string(json);
+    if text.as_deref().is_some_and(|text| trimmed(text).is_empty()) {
+        return Ok(None);
+    }
+    let code = text.and_then(|text| currency::code(trimmed(&text)));
+    code.map(Some).ok_or(Fault::at("customData.currency", "expected an ISO 4217 code"))
+}
+
+fn content_ids(custom: &Members<'_>) -> Result<Vec<String>, Fault> {
+    let listed = custom.list("customData.contentIds", MOST_CONTENT_IDS, "expected an array of strings")?;
+    listed.unwrap_or_default().into_iter().enumerate().map(|(index, json)| content_id(index, json)).collect()
+}
+
+fn content_id(index: usize, json: &RawValue) -> Result<String, Fault> {
+    string_or_number(json).filter(|id| !id.is_empty() && id.chars().nth(LONGEST_ID).is_none()).ok_or_else(
+        || {
+            Fault::at(
+                format!("customData.contentIds[{index}]"),
+                format!("expected a string of 1 to {LONGEST_ID} characters"),
+            )
+        },
+    )
+}
+
+/// Every member that is not known, as it stands there.
+fn more(custom: &Members<'_>) -> Result<Map<String, Value>, Fault> {
+    let mut more = Map::new();
+    for (name, json) in custom.iter().filter(|(name, _)| !KNOWN.contains(name)) {
+        if identifies(name) {
+            let path = format!("{PATH}.{name}");
+            return Err(Fault::at(path, "expected in userData, where it is hashed"));
+        }
+        // Its name may be anything, so that no fault tells it.
+        let unreadable = |_| {
+            Fault::at(PATH, format!("expected JSON of Unicode text and of no more than {MOST_LEVELS} levels"))
+        };
+        let value: Value = serde_json::from_str(json.get()).map_err(unreadable)?;
+        check(&value, MOST_LEVELS)?;
+        if !value.is_null() && more.insert(name.to_owned(), value).is_some() {
+            return Err(Fault::at(PATH, "expected every member once"));
+        }
+    }
+    Ok(more)
+}
+
+/// Looks through a value for what must not be passed on.
+fn check(value: &Value, levels: usize) -> Result<(), Fault> {
+    let inner: Vec<&Value> = match value {
+        Value::Array(values) => values.iter().collect(),
+        Value::Object(members) => {
+            if let Some(name) = members.keys().find(|name| identifies(name)) {
+                let problem = format!("{name} within it is expected in userData, where it is hashed");
+                return Err(Fault::at(PATH, problem));
+            }
+            members.values().collect()
+        }
+        _ => return Ok(()),
+    };
+    let Some(left) = levels.checked_sub(1) else {
+        return Err(Fault::at(PATH, format!("expected no more than {MOST_LEVELS} levels within it")));
+    };
+    inner.into_iter().try_for_each(|value| check(value, left))
+}
