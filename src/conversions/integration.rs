@@ -25,7 +25,7 @@ pub struct Integration {
     pub limited_data_use: bool,
     /// When a conversion may be forwarded.
     pub consent: ConsentPolicy,
-    /// The platform's event names where they are not the usual ones, by our event types.
+    /// The platform's event names where they are not the usual ones, by our event types in lower case.
     pub event_names: BTreeMap<String, String>,
     /// Less than the platform takes, or more.
     pub rate: Option<Rate>,

@@ -4,12 +4,29 @@
 //! What a platform takes, at which rate, and what it wants hashed how is described in `README.md` for those who set it
 //! up; the facts were gathered from the platforms' documentation in November 2026.
 
+mod answer;
+mod body;
+mod credential;
+mod ga4;
+mod google_ads;
+mod google_consent;
+mod meta;
+mod pinterest;
+#[cfg(test)]
+mod samples;
+mod server_event;
+mod snapchat;
+mod tiktok;
+mod twitter;
+mod webhook;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
+use super::consent::LimitedUse;
 use super::identity::IdentityRules;
 use super::{Conversion, Fault, Integration};
 use crate::event::Timestamp;
@@ -24,14 +41,19 @@ pub trait Platform: Sync {
         &[]
     }
 
-    /// The base URL where the integration sets none; empty where it has to.
+    /// Its public base URL; empty where the settings say it.
     fn base_url(&self) -> &'static str;
+
+    /// The base URL of an integration that sets none.
+    fn default_base_url(&self, _settings: Settings<'_>) -> String {
+        self.base_url().to_owned()
+    }
 
     /// The settings in its block of `weir.toml` that are its own.
     fn settings(&self) -> &'static [Setting];
 
     /// Whether the settings go together; a sentence that says what is missing.
-    fn check_settings(&self, _settings: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+    fn check_settings(&self, _settings: Settings<'_>) -> Result<(), String> {
         Ok(())
     }
 
@@ -41,6 +63,16 @@ pub trait Platform: Sync {
     /// How much it takes.
     fn rate(&self, integration: &Integration) -> Rate;
 
+    /// The least time between the beginnings of two requests, for one that counts requests and not events.
+    fn spacing(&self, _integration: &Integration) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether it can be asked to use what it is told in a limited way.
+    fn limited_use(&self) -> LimitedUse {
+        LimitedUse::Possible
+    }
+
     /// It refuses older events.
     fn longest_age(&self) -> Option<Duration> {
         None
@@ -49,7 +81,13 @@ pub trait Platform: Sync {
     /// Its own name for one of our event types; `None` where it has none and is told as given.
     fn event_name(&self, event_type: &str) -> Option<&'static str>;
 
-    /// Whether it can take the event at all: what it requires is there.
+    /// Whether it takes events of this name: its own or given by [`event_name`], or one that the integration's
+    /// `event_names` gives; what it expects of one.
+    fn check_name(&self, _name: &str) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Whether it can take the event at all: what it requires is there, whatever the event's name. See [`check`].
     fn check(&self, conversion: &Conversion) -> Result<(), Fault>;
 
     /// Whether two events may go in one request.
@@ -66,6 +104,9 @@ pub trait Platform: Sync {
         by_status(answer.status)
     }
 }
+
+/// The settings of a block in `weir.toml` by their keys, secrets resolved; `None` for one that it does not have.
+pub type Settings<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A setting of a platform's block in `weir.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,11 +209,28 @@ pub fn event_name<'a>(
     conversion: &'a Conversion,
 ) -> Cow<'a, str> {
     let ours = conversion.event_type.as_str();
-    if let Some(name) = integration.event_names.get(ours) {
+    if let Some(name) = integration.event_names.get(&ours.to_lowercase()) {
         return Cow::Borrowed(name);
     }
     platform.event_name(ours).map_or(Cow::Borrowed(ours), Cow::Borrowed)
 }
 
+/// Whether the platform takes the event, under the name that the integration gives it.
+pub fn check(integration: &Integration, conversion: &Conversion) -> Result<(), Fault> {
+    let platform = integration.platform;
+    let name = event_name(platform, integration, conversion);
+    platform.check_name(&name).map_err(|expected| Fault::at("eventType", expected))?;
+    platform.check(conversion)
+}
+
 /// Every platform there is.
-pub static ALL: &[&dyn Platform] = &[];
+pub static ALL: &[&dyn Platform] = &[
+    &meta::Meta,
+    &tiktok::TikTok,
+    &google_ads::GoogleAds,
+    &ga4::Ga4,
+    &snapchat::Snapchat,
+    &pinterest::Pinterest,
+    &twitter::Twitter,
+    &webhook::Webhook,
+];
