@@ -26,6 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, name: "project_keys", sql: include_str!("../../sql/0003_project_keys.sql") },
     Migration { number: 4, name: "api_events", sql: include_str!("../../sql/0004_api_events.sql") },
     Migration { number: 5, name: "api_keys", sql: include_str!("../../sql/0005_api_keys.sql") },
+    Migration { number: 6, name: "conversions", sql: include_str!("../../sql/0006_conversions.sql") },
 ];
 
 /// 57 `TABLE_ALREADY_EXISTS` and 82 `DATABASE_ALREADY_EXISTS`: another collector was faster.
@@ -200,6 +201,6 @@ mod tests {
     #[test]
     fn numbers_rise_one_by_one() {
         let numbers: Vec<u32> = MIGRATIONS.iter().map(|migration| migration.number).collect();
-        assert_eq!(numbers, (1..=5).collect::<Vec<_>>());
+        assert_eq!(numbers, (1..=6).collect::<Vec<_>>());
     }
 }

@@ -34,6 +34,14 @@ const API_KEY_COLUMNS: &[(&str, &str)] = &[
     ("updated_at", "DateTime64(3, 'UTC')"),
 ];
 
+/// The tables that hold keys, and their columns.
+const KEY_TABLES: [(&str, &[(&str, &str)]); 2] =
+    [("project_keys", PROJECT_KEY_COLUMNS), ("api_keys", API_KEY_COLUMNS)];
+
+fn table_names() -> Vec<&'static str> {
+    Table::ALL.map(Table::name).into_iter().chain(KEY_TABLES.map(|(name, _)| name)).collect()
+}
+
 /// One way in which a table is not what the code expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaDrift {
@@ -115,15 +123,16 @@ impl Store {
             .query_raw(
                 "SELECT table, name, type AS kind, default_kind FROM system.columns \
                  WHERE database = {database:String} \
-                 AND table IN ('events', 'rejected_events', 'project_keys', 'api_keys')",
+                 AND table IN {tables:Array(String)}",
             )
             .param("database", &self.database)
+            .param("tables", table_names())
             .fetch_all::<ColumnRow>();
         let found = self.within(self.timeouts.query, columns).await?;
-        let ours = Table::ALL.map(|table| (table.name(), table.columns()));
-        Ok(ours
+        let rows = Table::ALL.map(|table| (table.name(), table.columns()));
+        Ok(rows
             .into_iter()
-            .chain([("project_keys", PROJECT_KEY_COLUMNS), ("api_keys", API_KEY_COLUMNS)])
+            .chain(KEY_TABLES)
             .flat_map(|(table, expected)| drifts(table, expected, &found))
             .collect())
     }
@@ -135,9 +144,10 @@ impl Store {
             .client
             .query_raw(
                 "SELECT name, engine, engine_full FROM system.tables WHERE database = {database:String} \
-                 AND name IN ('events', 'rejected_events', 'project_keys', 'api_keys')",
+                 AND name IN {tables:Array(String)}",
             )
             .param("database", &self.database)
+            .param("tables", table_names())
             .fetch_all::<TableRow>();
         let tables = self.within(self.timeouts.query, tables).await?;
         let defaults = self
@@ -185,7 +195,7 @@ fn lacking(table: &TableRow, defaults: &[DefaultRow]) -> Vec<&'static str> {
         return Vec::new();
     }
     // Keys are few and rewritten whole: no tokens. Replicated tables have a window of their own.
-    let holds_keys = ["project_keys", "api_keys"].contains(&table.name.as_str());
+    let holds_keys = KEY_TABLES.iter().any(|(name, _)| *name == table.name);
     let needs_token = !holds_keys && !table.engine.starts_with("Replicated");
     let needed = SYNC_SETTINGS.iter().copied().chain(needs_token.then_some(TOKEN_SETTING));
     needed.filter(|name| setting(&table.engine_full, name, defaults) == 0).collect()

@@ -12,7 +12,7 @@ pub(super) const ALIGNMENT: usize = 8;
 const SEGMENT_MAGIC: [u8; 8] = *b"WEIRSEG\x01";
 const RECORD_MAGIC: [u8; 4] = *b"WREC";
 
-/// The longest head that is read, in bytes: our own are shorter than 1 KiB.
+/// The longest head that is read, in bytes: our own are shorter than 4 KiB.
 pub(super) const LONGEST_HEAD: usize = 64 * 1024;
 
 /// What a segment says of itself before its first record.

@@ -40,10 +40,16 @@ pub enum ColumnKind {
     OptionalMoment,
     /// A byte.
     Bool,
+    /// 4 bytes.
+    Count,
+    /// A byte, and 8 more where it is 0.
+    OptionalNumber,
+    /// How many there are, and each as [`Bytes`](Self::Bytes).
+    Texts,
 }
 
 /// One value of a row, borrowed from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "each variant is the ColumnKind of the same name")]
 pub enum Value<'a> {
     Bytes(&'a [u8]),
@@ -51,6 +57,9 @@ pub enum Value<'a> {
     Moment(Timestamp),
     OptionalMoment(Option<Timestamp>),
     Bool(bool),
+    Count(u32),
+    OptionalNumber(Option<f64>),
+    Texts(Vec<&'a [u8]>),
 }
 
 /// The columns of a segment's rows, read from the header they travel with: a newer version can so read what an
@@ -78,6 +87,9 @@ impl Layout {
                 "DateTime64(3, 'UTC')" => ColumnKind::Moment,
                 "Nullable(DateTime64(3, 'UTC'))" => ColumnKind::OptionalMoment,
                 "Bool" => ColumnKind::Bool,
+                "UInt32" => ColumnKind::Count,
+                "Nullable(Float64)" => ColumnKind::OptionalNumber,
+                "Array(String)" => ColumnKind::Texts,
                 _ => return Err(LayoutError::UnknownType { column, kind }),
             };
             columns.push((column, kind));
@@ -120,13 +132,16 @@ impl Layout {
 }
 
 impl Value<'_> {
-    fn to_json(self) -> serde_json::Value {
-        match self {
+    fn to_json(&self) -> serde_json::Value {
+        match *self {
             Self::Bytes(bytes) => String::from_utf8_lossy(bytes).into(),
             Self::Uuid(id) => id.to_string().into(),
             Self::Moment(moment) => moment_to_json(moment),
             Self::OptionalMoment(moment) => moment.map_or(serde_json::Value::Null, moment_to_json),
             Self::Bool(value) => value.into(),
+            Self::Count(count) => count.into(),
+            Self::OptionalNumber(number) => number.into(),
+            Self::Texts(ref texts) => texts.iter().map(|text| String::from_utf8_lossy(text)).collect(),
         }
     }
 }
@@ -156,6 +171,23 @@ fn take_value<'a>(kind: ColumnKind, rest: &mut &'a [u8]) -> Result<Value<'a>, La
             Value::OptionalMoment(if absent { None } else { Some(take_moment(rest)?) })
         }
         ColumnKind::Bool => Value::Bool(take(rest, 1)?[0] != 0),
+        ColumnKind::Count => {
+            let (taken, left) = rest.split_first_chunk::<4>().ok_or(LayoutError::Cut("a value"))?;
+            *rest = left;
+            Value::Count(u32::from_le_bytes(*taken))
+        }
+        ColumnKind::OptionalNumber => {
+            let absent = take(rest, 1)?[0] != 0;
+            Value::OptionalNumber(if absent { None } else { Some(f64::from_bits(take_u64(rest)?)) })
+        }
+        ColumnKind::Texts => {
+            let mut texts = Vec::new();
+            for _ in 0..take_length(rest)? {
+                let length = take_length(rest)?;
+                texts.push(take(rest, length)?);
+            }
+            Value::Texts(texts)
+        }
     })
 }
 
@@ -281,18 +313,20 @@ mod tests {
                 let row = layout.take_row(&mut rest).unwrap();
                 prop_assert_eq!(row, bytes.as_slice());
                 let values = layout.values(row).unwrap();
-                prop_assert_eq!(values[0], Value::Uuid(Uuid::from_u128(*id)));
-                prop_assert_eq!(values[6], Value::Bytes(text.as_bytes()));
-                prop_assert_eq!(values[10], Value::OptionalMoment(claimed.map(Timestamp::from_millis)));
+                prop_assert_eq!(&values[0], &Value::Uuid(Uuid::from_u128(*id)));
+                prop_assert_eq!(&values[6], &Value::Bytes(text.as_bytes()));
+                prop_assert_eq!(&values[10], &Value::OptionalMoment(claimed.map(Timestamp::from_millis)));
             }
             prop_assert!(rest.is_empty());
         }
 
         #[test]
         fn a_cut_row_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let layout = Layout::parse(&Table::Events.header()).unwrap();
-            let mut rest = bytes.as_slice();
-            while layout.take_row(&mut rest).is_ok() {}
+            for table in Table::ALL {
+                let layout = Layout::parse(&table.header()).unwrap();
+                let mut rest = bytes.as_slice();
+                while layout.take_row(&mut rest).is_ok() {}
+            }
             let _ = Layout::parse(&bytes);
         }
     }

@@ -10,12 +10,16 @@
 //! DateTime64(3, 'UTC')   milliseconds since 1970, i64 little endian
 //! Nullable(T)            1, or 0 and a T
 //! Bool                   1 byte;  LowCardinality(T) is written like T
+//! UInt32, Float64        4 and 8 bytes, little endian
+//! Array(T)               how many there are (LEB128), then each
 //! ```
 //!
 //! Given the header, ClickHouse refuses a table whose columns have drifted instead of storing nonsense.
 
+mod conversions;
 mod layout;
 
+pub use conversions::{ConversionRow, DeliveryRow};
 pub use layout::{ColumnKind, Layout, LayoutError, Value};
 
 use uuid::Uuid;
@@ -30,6 +34,10 @@ pub enum Table {
     Events = 1,
     /// Events of known projects that were refused, each with its reason.
     RejectedEvents = 2,
+    /// Every conversion that ad platforms are told of, or would have been with consent.
+    Conversions = 3,
+    /// What became of conversions, step by step.
+    ConversionDeliveries = 4,
 }
 
 /// The reason of rejected events that were acknowledged and that ClickHouse then refused to store.
@@ -39,6 +47,7 @@ const UUID: &str = "UUID";
 const STRING: &str = "String";
 const WORD: &str = "LowCardinality(String)";
 const MOMENT: &str = "DateTime64(3, 'UTC')";
+const COUNT: &str = "UInt32";
 
 const EVENT_COLUMNS: &[(&str, &str)] = &[
     ("project_id", UUID),
@@ -77,7 +86,8 @@ const REJECTED_EVENT_COLUMNS: &[(&str, &str)] = &[
 
 impl Table {
     /// Every table, in the order of their tags.
-    pub const ALL: [Self; 2] = [Self::Events, Self::RejectedEvents];
+    pub const ALL: [Self; 4] =
+        [Self::Events, Self::RejectedEvents, Self::Conversions, Self::ConversionDeliveries];
 
     /// The table with this tag.
     pub fn from_tag(tag: u8) -> Option<Self> {
@@ -94,6 +104,8 @@ impl Table {
         match self {
             Self::Events => "events",
             Self::RejectedEvents => "rejected_events",
+            Self::Conversions => "conversions",
+            Self::ConversionDeliveries => "conversion_deliveries",
         }
     }
 
@@ -102,6 +114,8 @@ impl Table {
         match self {
             Self::Events => EVENT_COLUMNS,
             Self::RejectedEvents => REJECTED_EVENT_COLUMNS,
+            Self::Conversions => conversions::CONVERSION_COLUMNS,
+            Self::ConversionDeliveries => conversions::DELIVERY_COLUMNS,
         }
     }
 

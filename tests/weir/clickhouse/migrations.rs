@@ -18,9 +18,12 @@ async fn migrating_twice_and_from_many_at_once_makes_the_tables_once() {
     server.store().migrate().await.expect("again");
     assert_eq!(
         server.sql("SELECT name FROM system.tables WHERE database = 'weir' ORDER BY name").await,
-        "api_keys\nevents\nmigrations\nproject_keys\nrejected_events"
+        "api_keys\nconversion_deliveries\nconversions\nevents\nmigrations\nproject_keys\nrejected_events"
     );
-    assert_eq!(server.sql("SELECT DISTINCT number FROM migrations ORDER BY number").await, "1\n2\n3\n4\n5");
+    assert_eq!(
+        server.sql("SELECT DISTINCT number FROM migrations ORDER BY number").await,
+        "1\n2\n3\n4\n5\n6"
+    );
     let uncommented = "SELECT table, name FROM system.columns WHERE database = 'weir' AND comment = ''";
     assert_eq!(server.sql(uncommented).await, "");
     assert_eq!(server.store().degraded_tables().await.expect("a look"), []);
