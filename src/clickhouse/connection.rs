@@ -41,7 +41,8 @@ pub(crate) fn connector() -> Connector {
     HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_http1().wrap_connector(tcp)
 }
 
-fn tls() -> ClientConfig {
+/// TLS as all our clients speak it: they trust whom the system does.
+pub(crate) fn tls() -> ClientConfig {
     let versions = || {
         ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -25,7 +25,7 @@ use std::fmt;
 
 pub use altered::ServerTime;
 pub use api_keys::{ApiKeyGrant, ApiKeyRow, ApiKeyStoreError};
-pub(crate) use connection::{Connector, connector};
+pub(crate) use connection::{Connector, connector, tls};
 pub use engine::{CHILD_COMMAND, Engine, EngineError, EngineSettings, run_child};
 pub use error::{Class, ClickHouseError};
 pub use insert::{Insert, RowSource};
