@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use governor::nanos::Nanos;
+
 use crate::event::Timestamp;
 
 /// Tells the time: the system's, or one that a test sets.
@@ -43,6 +45,15 @@ impl Clock {
         if let Some(manual) = &self.0 {
             manual.store(now.as_millis(), Ordering::Relaxed);
         }
+    }
+}
+
+/// For limiters of rates. Never set back: a clock that is put right by an hour would lock everybody out for as long.
+impl governor::clock::Clock for Clock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

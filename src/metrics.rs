@@ -1,10 +1,11 @@
 //! The figures a collector shows on `/metrics`: every name, its labels and its meaning stand here and nowhere
-//! else. Labels are static words, so their number is bounded by this file.
+//! else. Labels are static words, or names of integrations, so their number is bounded by this file and `weir.toml`.
 //!
 //! Handles are registered once: a counter then costs one atomic addition, where looking a name up costs a hash of
 //! it and its labels at each call.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -36,6 +37,33 @@ pub fn count_rejected(code: &'static str) {
     metrics::counter!(REJECTIONS, "reason" => code).increment(1);
 }
 
+/// Counts conversions of an integration, by what became of them.
+pub fn count_conversions(integration: &str, outcome: &'static str, conversions: u64) {
+    metrics::counter!(CONVERSIONS, "integration" => integration.to_owned(), "outcome" => outcome)
+        .increment(conversions);
+}
+
+/// Notes how long an integration's platform took for an answer.
+pub fn record_platform_seconds(integration: &str, latency: Duration) {
+    metrics::histogram!(PLATFORM_SECONDS, "integration" => integration.to_owned()).record(latency);
+}
+
+/// Shows how many conversions of an integration wait, and how many are dead letters, and whether it is paused.
+pub fn show_integration(integration: &str, waiting: u64, dead: u64, paused: bool) {
+    let gauge = |name, value: f64| metrics::gauge!(name, "integration" => integration.to_owned()).set(value);
+    #[allow(clippy::cast_precision_loss, reason = "a gauge of conversions")]
+    let counted = [(CONVERSIONS_WAITING, waiting as f64), (CONVERSIONS_DEAD, dead as f64)];
+    for (name, value) in counted {
+        gauge(name, value);
+    }
+    gauge(INTEGRATION_PAUSED, f64::from(u8::from(paused)));
+}
+
+const CONVERSIONS: &str = "weir_conversions_total";
+const PLATFORM_SECONDS: &str = "weir_platform_seconds";
+const CONVERSIONS_WAITING: &str = "weir_conversions_waiting";
+const CONVERSIONS_DEAD: &str = "weir_conversions_dead";
+const INTEGRATION_PAUSED: &str = "weir_integration_paused";
 const REJECTIONS: &str = "weir_rejections_total";
 
 /// A handle for each figure.
@@ -151,6 +179,17 @@ impl Figures {
         metrics::describe_counter!("weir_project_cache_total", "Project keys looked up, by outcome.");
         metrics::describe_counter!("weir_api_key_cache_total", "API keys looked up, by outcome.");
         metrics::describe_counter!("weir_agent_cache_total", "User agents looked up, by outcome.");
+        metrics::describe_counter!(CONVERSIONS, "Conversions of an integration, by what became of them.");
+        metrics::describe_histogram!(PLATFORM_SECONDS, Unit::Seconds, "Duration of a platform's answer.");
+        metrics::describe_gauge!(CONVERSIONS_WAITING, "Conversions that wait to be sent.");
+        metrics::describe_gauge!(
+            CONVERSIONS_DEAD,
+            "Conversions that will not be sent unless they are replayed."
+        );
+        metrics::describe_gauge!(
+            INTEGRATION_PAUSED,
+            "1 while an integration sends nothing until it is resumed."
+        );
         metrics::describe_counter!("weir_inserts_total", "INSERTs into ClickHouse, by outcome.");
         metrics::describe_counter!("weir_rows_total", "Rows that left the journal, by outcome.");
         Self {

@@ -1,0 +1,199 @@
+//! One request's events, until it is known of each what has become of it for now:
+//!
+//! ```text
+//! taken                      ─► sent
+//! later, or no answer        ─► waits: up to 1 s at first, up to 5 minutes in the end, or as long as the platform says
+//! bad credentials            ─► waits with everything else until somebody has seen to it
+//! never, and it went alone   ─► dead letter
+//! never, among others        ─► each half of them by itself
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::forwarder::Shared;
+use super::pace::{Failure, Pace};
+use super::platform::Verdict;
+use super::queue::{Outcome, QueueError, Settled, Waiting};
+use super::sender::Sent;
+use super::state::State;
+use super::{Conversion, Integration};
+use crate::failpoint;
+
+/// Longer than this a part of a batch waits in the queue instead: meanwhile its events may become too old, or somebody
+/// may have changed the integration.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a queue is left alone that could not note what became of events.
+const TROUBLE: Duration = Duration::from_secs(5);
+
+/// What a request needs.
+pub(super) struct Delivery {
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<State>,
+    /// Which of the integration's terms it began in.
+    pub(super) term: u64,
+    pub(super) integration: Arc<Integration>,
+    pub(super) pace: Arc<Pace>,
+}
+
+/// What a delivery says of its events when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Nothing that matters for the next attempt.
+    Plainly,
+    /// They failed for now while the platform takes others: one of them may be to blame.
+    Suspect,
+}
+
+/// What a verdict means for the part of a batch that was sent.
+enum Next {
+    /// All of it is settled.
+    Done,
+    /// It has to be sent in halves.
+    Halve,
+    /// Nothing more is to be sent now.
+    Stop(Ended),
+}
+
+impl Delivery {
+    /// Sends a batch and settles it. `paced`: the pace has been kept for it.
+    pub(super) async fn deliver(self, mut batch: Vec<Waiting>, mut paced: bool) -> Ended {
+        let (enricher, policy) = (&self.shared.enricher, &self.integration.enrich);
+        join_all(batch.iter_mut().map(|waiting| enricher.enrich(&mut waiting.conversion, policy))).await;
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            // What is not sent waits in the queue as it did.
+            if !std::mem::take(&mut paced) && !self.keep_pace(part.len()).await {
+                return Ended::Plainly;
+            }
+            match self.send(&part).await {
+                Next::Done => {}
+                Next::Halve => {
+                    for waiting in &mut part {
+                        waiting.attempts += 1;
+                    }
+                    let half = part.split_off(part.len() / 2);
+                    parts.extend([half, part]);
+                }
+                Next::Stop(ended) => return ended,
+            }
+        }
+        Ended::Plainly
+    }
+
+    /// Waits for the right to send so many events; `false` if they had better wait in the queue.
+    async fn keep_pace(&self, events: usize) -> bool {
+        loop {
+            if self.state.is_paused() || self.state.term() != self.term {
+                return false;
+            }
+            match self.pace.take(events) {
+                Ok(()) => return true,
+                Err(wait) if wait > LONGEST_WAIT => return false,
+                Err(wait) => sleep(wait.max(Duration::from_millis(1))).await,
+            }
+        }
+    }
+
+    async fn send(&self, part: &[Waiting]) -> Next {
+        let Shared { clock, sender, .. } = &*self.shared;
+        let conversions: Vec<&Conversion> = part.iter().map(|waiting| &waiting.conversion).collect();
+        let outgoing = self.integration.platform.request(&self.integration, &conversions, clock.now());
+        failpoint::reach("conversions_sending");
+        let (begun, at) = (Instant::now(), clock.elapsed());
+        let Sent { verdict, retry_after } =
+            sender.send(&self.integration, outgoing, part.len(), clock.now()).await;
+        let latency = begun.elapsed();
+        failpoint::reach("platform_answered");
+        self.state.answered(latency);
+        let failure = |why| Failure { why, asked: retry_after, begun: at };
+        match verdict {
+            Verdict::Refused(why) if part.len() > 1 => {
+                let why = format!("refused among {}: {why}", part.len());
+                let due = clock.now();
+                self.settle(part, latency, |_| (Outcome::Retry { due }, why.clone())).await;
+                return Next::Halve;
+            }
+            Verdict::Each(each) if each.len() != part.len() => {
+                let why = format!("answered for {} events of {}", each.len(), part.len());
+                return self.later(part, &failure(why), latency).await;
+            }
+            Verdict::Taken => {
+                self.well();
+                self.settle(part, latency, |_| (Outcome::Sent, String::new())).await;
+            }
+            Verdict::Each(each) => {
+                self.well();
+                let outcome = |index: usize| match &each[index] {
+                    Ok(()) => (Outcome::Sent, String::new()),
+                    Err(why) => (Outcome::Dead, why.clone()),
+                };
+                self.settle(part, latency, outcome).await;
+            }
+            Verdict::Refused(why) => {
+                // It is well, but for this one.
+                self.well();
+                self.settle(part, latency, |_| (Outcome::Dead, why.clone())).await;
+            }
+            Verdict::Retry(why) | Verdict::Throttled(why) => {
+                return self.later(part, &failure(why), latency).await;
+            }
+            Verdict::Unauthorized(why) | Verdict::Gone(why) => {
+                self.state.pause(self.term, &why, clock.now());
+                self.settle(part, latency, |_| (Outcome::Paused, why.clone())).await;
+                return Next::Stop(Ended::Plainly);
+            }
+        }
+        Next::Done
+    }
+
+    /// The platform takes events.
+    fn well(&self) {
+        self.pace.taken();
+        self.state.taken();
+    }
+
+    async fn later(&self, part: &[Waiting], failure: &Failure, latency: Duration) -> Next {
+        let alone = self.pace.failed(failure);
+        self.state.failed(&failure.why);
+        let now = self.shared.clock.now();
+        let outcome = |index: usize| {
+            let pause = failure.pause(part[index].attempts);
+            let due = now.shifted(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+            (Outcome::Retry { due }, failure.why.clone())
+        };
+        self.settle(part, latency, outcome).await;
+        Next::Stop(if alone { Ended::Suspect } else { Ended::Plainly })
+    }
+
+    /// Notes what became of each event, however long that takes: to send them again instead would go on for as long as
+    /// the disk is full.
+    async fn settle(
+        &self,
+        part: &[Waiting],
+        latency: Duration,
+        outcome: impl Fn(usize) -> (Outcome, String),
+    ) {
+        let mut settled = Vec::with_capacity(part.len());
+        for (index, waiting) in part.iter().enumerate() {
+            let (outcome, answer) = outcome(index);
+            let attempt = waiting.attempts + 1;
+            settled.push((waiting.key, Settled { outcome, attempt, answer, latency }));
+        }
+        while let Err(error) = self.shared.queue.settle(&self.integration.name, settled.clone()).await {
+            tracing::error!(integration = self.integration.name, %error, "cannot note what became of conversions");
+            if error == QueueError::Closed {
+                // They are sent again at the next start, under the same ids.
+                return;
+            }
+            sleep(TROUBLE).await;
+        }
+        for (_, settled) in &settled {
+            self.state.count(settled.outcome, 1);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What takes an integration's conversions from the queue to its platform: one task for each integration.
+//!
+//! It takes what is due, gathers for up to 100 ms, keeps to the pace, and has several requests under way at once. An
+//! event stays in the queue until it is known what has become of it, so that after a crash it is sent again, under the
+//! same id. Without a block in `weir.toml` nothing is sent, and what becomes too old is a dead letter all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::Integration;
+use super::delivery::{Delivery, Ended};
+use super::forwarder::Shared;
+use super::pace::Pace;
+use super::queue::{Arrivals, Key, Outcome, Settled, Waiting};
+use super::state::State;
+use crate::event::Timestamp;
+
+/// How long events are gathered for a request.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Requests under way at once. So many events are held at least, if each goes in a request of its own.
+const REQUESTS: usize = 64;
+
+/// Bytes of conversions that are held at most, but for one event.
+const BYTES_IN_HAND: usize = 16 * 1024 * 1024;
+
+/// How often a dispatcher that has nothing to do, or may do nothing, looks for what has become too old.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// How long a dispatcher waits when the queue cannot be read.
+const TROUBLE: Duration = Duration::from_secs(5);
+
+/// For longer than this nothing is held: what waits in the queue is looked at again before it is sent.
+const LONGEST_HELD: Duration = Duration::from_secs(1);
+
+/// So often an event may fail among others while the platform takes other requests; then its requests become smaller, so
+/// that one which spoils a request with an answer that promises better in a while does not hold up its neighbours.
+const PATIENCE: u32 = 3;
+
+/// An integration's events that are on their way.
+pub(super) struct Dispatcher {
+    shared: Arc<Shared>,
+    state: Arc<State>,
+    arrivals: Arrivals,
+    /// Its block of `weir.toml`; `None` while there is none.
+    block: watch::Receiver<Option<Arc<Integration>>>,
+    /// Taken from the queue and not yet sent, longest due first.
+    pending: Vec<Waiting>,
+    /// When the first of them was taken.
+    since: Instant,
+    /// Everything that is pending or under way, with its size in bytes.
+    in_hand: BTreeMap<Key, usize>,
+    /// How often events have failed while the platform took others.
+    suspects: BTreeMap<Key, u32>,
+    under_way: JoinSet<(Vec<Key>, Ended)>,
+}
+
+/// Whether events that come meanwhile end a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    Matter,
+    Later,
+}
+
+/// What became of taking events from the queue.
+#[derive(PartialEq, Eq)]
+enum Took {
+    /// All there was.
+    All,
+    /// Some were too old; there may be more.
+    Expired,
+    /// The queue is in trouble.
+    Nothing,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        state: Arc<State>,
+        block: watch::Receiver<Option<Arc<Integration>>>,
+    ) -> Self {
+        Self {
+            arrivals: shared.queue.arrivals(state.name()),
+            shared,
+            state,
+            block,
+            pending: Vec::new(),
+            since: Instant::now(),
+            in_hand: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            under_way: JoinSet::new(),
+        }
+    }
+
+    /// Sends until nobody can change the block any more; then ends what is under way.
+    pub(super) async fn run(mut self) {
+        let mut pace: Option<Arc<Pace>> = None;
+        loop {
+            let integration = self.block.borrow_and_update().clone();
+            // A block that was read anew may be what somebody has seen to.
+            self.state.resume();
+            if let Some(integration) = &integration {
+                let (rate, spacing) = (integration.rate(), integration.platform.spacing(integration));
+                // What a platform has asked for outlasts the reading of the file.
+                pace = pace.filter(|pace| pace.is_of(rate, spacing));
+                pace.get_or_insert_with(|| Arc::new(Pace::new(rate, spacing, &self.shared.clock)));
+            }
+            while !self.block.has_changed().unwrap_or(true) {
+                match (&integration, &pace) {
+                    (Some(integration), Some(pace)) => self.turn(integration, pace).await,
+                    _ => self.rest().await,
+                }
+            }
+            self.put_back();
+            if self.block.has_changed().is_err() {
+                break;
+            }
+        }
+        self.state.resume();
+        while self.under_way.join_next().await.is_some() {}
+    }
+
+    /// Looks for what has become too old, and waits.
+    async fn rest(&mut self) {
+        if self.take(None, REQUESTS).await != Took::Expired {
+            self.put_back();
+            self.wait(Instant::now() + ROUND, News::Later).await;
+        }
+    }
+
+    /// Sends one request, or waits for the moment at which there may be something to do.
+    async fn turn(&mut self, integration: &Arc<Integration>, pace: &Arc<Pace>) {
+        let most = (2 * pace.largest()).max(REQUESTS);
+        let has_room = self.in_hand.len() < most && self.under_way.len() < REQUESTS;
+        if self.pending.len() < pace.largest() && has_room {
+            match self.take(Some(integration), most).await {
+                Took::All => {}
+                Took::Expired => return,
+                Took::Nothing => return self.wait(Instant::now() + TROUBLE, News::Later).await,
+            }
+        }
+        if self.state.is_paused() {
+            self.put_back();
+            return self.wait(Instant::now() + ROUND, News::Later).await;
+        }
+        if !has_room && self.pending.is_empty() || self.under_way.len() >= REQUESTS {
+            return self.wait(Instant::now() + ROUND, News::Later).await;
+        }
+        if self.pending.is_empty() {
+            let due = self.next_due().await;
+            return self.wait(due, News::Matter).await;
+        }
+        let gathered = self.since + LINGER;
+        if self.pending.len() < pace.largest() && Instant::now() < gathered {
+            return self.wait(gathered, News::Matter).await;
+        }
+        let batch = self.batch(integration, pace.largest());
+        // What is looked up first keeps the pace afterwards.
+        let looked_up = !integration.enrich.hosts.is_empty();
+        let wait = if looked_up { pace.held() } else { pace.take(batch).err().unwrap_or_default() };
+        if !wait.is_zero() {
+            if wait > LONGEST_HELD {
+                self.put_back();
+            }
+            return self.wait(Instant::now() + wait.max(Duration::from_millis(1)), News::Later).await;
+        }
+        let batch: Vec<Waiting> = self.pending.drain(..batch).collect();
+        let delivery = Delivery {
+            shared: Arc::clone(&self.shared),
+            state: Arc::clone(&self.state),
+            term: self.state.term(),
+            integration: Arc::clone(integration),
+            pace: Arc::clone(pace),
+        };
+        self.under_way.spawn(deliver(delivery, batch, !looked_up));
+    }
+
+    /// Takes what is due; what has become too old goes to the dead letters instead.
+    async fn take(&mut self, integration: Option<&Integration>, most: usize) -> Took {
+        let (queue, name) = (&self.shared.queue, self.state.name());
+        let now = self.shared.clock.now();
+        let held: usize = self.in_hand.values().sum();
+        let room = (most - self.in_hand.len(), BYTES_IN_HAND.saturating_sub(held));
+        let except: BTreeSet<Key> = self.in_hand.keys().copied().collect();
+        let due = match queue.due(name, now, room, &except).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(integration = name, %error, "cannot read the queue of conversions");
+                return Took::Nothing;
+            }
+        };
+        if self.pending.is_empty() {
+            self.since = Instant::now();
+        }
+        let mut expired = Vec::new();
+        for waiting in due {
+            if let Some(answer) = too_old(&waiting, integration, now, self.shared.expire_after) {
+                let (outcome, attempt) = (Outcome::Dead, waiting.attempts);
+                expired.push((waiting.key, Settled { outcome, attempt, answer, latency: Duration::ZERO }));
+            } else {
+                self.in_hand.insert(waiting.key, waiting.bytes);
+                self.pending.push(waiting);
+            }
+        }
+        if expired.is_empty() {
+            return Took::All;
+        }
+        let count = expired.len();
+        if queue.settle(name, expired).await.is_err() {
+            return Took::Nothing;
+        }
+        self.state.count(Outcome::Dead, count);
+        Took::Expired
+    }
+
+    /// How many of those that are pending go in the next request; they are moved to the front.
+    fn batch(&mut self, integration: &Integration, largest: usize) -> usize {
+        let allowed = |waiting: &Waiting| {
+            let failures = self.suspects.get(&waiting.key).copied().unwrap_or_default();
+            largest >> failures.saturating_sub(PATIENCE).min(31)
+        };
+        let mut count = 1;
+        let mut most = allowed(&self.pending[0]);
+        for index in 1..self.pending.len() {
+            if count >= most {
+                break;
+            }
+            let (first, other) = (&self.pending[0], &self.pending[index]);
+            let shares = integration.platform.share_a_request(&first.conversion, &other.conversion);
+            if shares && allowed(other) > count {
+                most = most.min(allowed(other));
+                self.pending[count..=index].rotate_right(1);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Leaves in the queue what was not sent.
+    fn put_back(&mut self) {
+        for waiting in self.pending.drain(..) {
+            self.in_hand.remove(&waiting.key);
+        }
+    }
+
+    async fn next_due(&self) -> Instant {
+        let round = Instant::now() + ROUND;
+        let except: BTreeSet<Key> = self.in_hand.keys().copied().collect();
+        let Ok(Some(due)) = self.shared.queue.next_due(self.state.name(), &except).await else {
+            return round;
+        };
+        let wait = due.as_millis().saturating_sub(self.shared.clock.now().as_millis());
+        round.min(Instant::now() + Duration::from_millis(u64::try_from(wait).unwrap_or(0).max(1)))
+    }
+
+    /// Waits for something to happen, or for a moment.
+    async fn wait(&mut self, until: Instant, news: News) {
+        tokio::select! {
+            () = sleep_until(until) => {}
+            _ = self.arrivals.next(), if news == News::Matter => {}
+            () = self.state.resumed() => {}
+            // Seen here, it is still to be acted upon.
+            _ = self.block.changed() => self.block.mark_changed(),
+            Some(ended) = self.under_way.join_next() => {
+                let (keys, ended) = ended.unwrap_or((Vec::new(), Ended::Plainly));
+                for key in keys {
+                    self.in_hand.remove(&key);
+                    match ended {
+                        Ended::Suspect => *self.suspects.entry(key).or_default() += 1,
+                        Ended::Plainly => drop(self.suspects.remove(&key)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Delivers a batch, whatever happens: after a defect of ours its events wait like those that failed.
+async fn deliver(delivery: Delivery, batch: Vec<Waiting>, paced: bool) -> (Vec<Key>, Ended) {
+    let keys: Vec<Key> = batch.iter().map(|waiting| waiting.key).collect();
+    let attempts: Vec<u32> = batch.iter().map(|waiting| waiting.attempts).collect();
+    let (shared, name) = (Arc::clone(&delivery.shared), delivery.integration.name.clone());
+    if let Ok(ended) = AssertUnwindSafe(delivery.deliver(batch, paced)).catch_unwind().await {
+        return (keys, ended);
+    }
+    let due = shared.clock.now().shifted(i64::try_from(ROUND.as_millis()).unwrap_or(i64::MAX));
+    let settled = keys.iter().zip(attempts).map(|(key, attempts)| {
+        let answer = "a defect of Weir, see its log".to_owned();
+        let outcome = Outcome::Retry { due };
+        (*key, Settled { outcome, attempt: attempts + 1, answer, latency: Duration::ZERO })
+    });
+    let _ = shared.queue.settle(&name, settled.collect()).await;
+    (keys, Ended::Suspect)
+}
+
+/// Why an event is not sent any more, if it is too old.
+fn too_old(
+    waiting: &Waiting,
+    integration: Option<&Integration>,
+    now: Timestamp,
+    expire_after: Duration,
+) -> Option<String> {
+    let older = |moment: Timestamp, limit: Duration| {
+        now.as_millis().saturating_sub(moment.as_millis())
+            > i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)
+    };
+    if older(waiting.since, expire_after) {
+        return Some(format!("expired: waited for longer than {} hours", expire_after.as_secs() / 3_600));
+    }
+    let platform = integration?.platform;
+    let limit = platform.longest_age()?;
+    let hours = limit.as_secs() / 3_600;
+    older(waiting.conversion.occurred_at, limit)
+        .then(|| format!("expired: {} takes no event older than {hours} hours", platform.name()))
+}
