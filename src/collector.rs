@@ -1,5 +1,7 @@
 //! A collector from its start to its end: what is opened in which order, and what is waited for at the end.
 
+mod forwarding;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,9 +15,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use self::forwarding::{Forwarding, open_queue};
 use crate::clickhouse::{Engine, EngineError, ProjectKeyError, Store};
 use crate::clock::Clock;
 use crate::config::{CollectorSettings, StoreSettings, journal_folder};
+use crate::conversions::Forwarder;
+use crate::conversions::queue::{Queue, QueueOpenError};
 use crate::demo::{DEMO_KEY, Demo};
 use crate::enrich::{UserAgentError, UserAgents};
 use crate::http::{DemoPage, Intake, Listener, Operations, RateLimits, RejectedCap};
@@ -51,6 +56,14 @@ pub enum CollectorError {
         /// What the filesystem said.
         cause: io::Error,
     },
+    /// The queue of conversions cannot be opened.
+    #[error("cannot open the queue of conversions in {}: {cause}", path.display())]
+    Queue {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        cause: QueueOpenError,
+    },
     /// An address cannot be bound.
     #[error("cannot listen on {address} ({setting}): {cause}")]
     Listen {
@@ -77,6 +90,7 @@ pub struct Collector {
     settings: CollectorSettings,
     clock: Clock,
     journal: Journal,
+    queue: Queue,
     listener: Listener,
     operations: tokio::net::TcpListener,
     metrics: PrometheusHandle,
@@ -92,6 +106,7 @@ pub struct Serving {
     engine: Option<Engine>,
     /// Loader and gauges.
     tasks: Vec<JoinHandle<()>>,
+    forwarding: Forwarding,
     /// Look up keys of projects and backends, and write their snapshots when the listener has ended.
     lookups: [JoinHandle<()>; 2],
     listener: JoinHandle<io::Result<()>>,
@@ -113,6 +128,7 @@ impl Collector {
             io::ErrorKind::WouldBlock => CollectorError::InUse(settings.data_dir.clone()),
             _ => CollectorError::Journal { path, cause },
         })?;
+        let queue = open_queue(&settings, &clock)?;
         let address = settings.listener.address;
         let listener = Listener::bind(settings.listener.clone()).map_err(|cause| CollectorError::Listen {
             setting: "--listen",
@@ -123,7 +139,7 @@ impl Collector {
         let operations = tokio::net::TcpListener::bind(address)
             .await
             .map_err(|cause| CollectorError::Listen { setting: "--ops-listen", address, cause })?;
-        Ok(Self { settings, clock, journal, listener, operations, metrics })
+        Ok(Self { settings, clock, journal, queue, listener, operations, metrics })
     }
 
     /// Address of the public listener, with its real port.
@@ -139,14 +155,17 @@ impl Collector {
     /// Starts everything behind the listeners, then serves. Must be called in a runtime with threads of its own:
     /// calls of ClickHouse run there, away from the listener's.
     pub async fn start(self) -> Result<Serving, CollectorError> {
-        let Self { settings, clock, journal, listener, operations, metrics } = self;
+        let Self { settings, clock, journal, queue, listener, operations, metrics } = self;
         let folder = journal_folder(&settings.data_dir);
         // As everybody else calls it, who may stand in another folder.
         let folder = folder.canonicalize().unwrap_or(folder);
         let health = Arc::new(Health::new(clock.clone(), journal.clone(), folder, settings.degraded_after));
         let (stop_operations, stopped) = watch::channel(false);
         let demo = Arc::new(Demo::default());
-        let mut operations_service = Operations::new(metrics, health.clone());
+        let forwarding = Forwarding::start(&queue, &settings, &clock, &journal);
+        health.watch_conversions(forwarding.forwarder.clone());
+        let mut operations_service =
+            Operations::new(metrics, health.clone()).with_conversions(forwarding.forwarder.clone());
         if settings.demo {
             let page = demo_page(&settings, listener.local_addr());
             operations_service = operations_service.with_demo(page, demo.clone());
@@ -154,16 +173,7 @@ impl Collector {
         tokio::spawn(operations_service.serve(operations, stopped));
 
         let (store, engine) = start_store(settings.store.clone()).await?;
-        let loader = Loader::new(store.clone(), journal.backlog().clone(), settings.loader.clone());
-        health.watch(loader.status());
-        let tables = Tables { store: store.clone(), migrate: settings.migrate, health: health.clone() };
-        let prepared = timeout(TABLES_PATIENCE, tables.prepare()).await.unwrap_or(false);
-        let load = tokio::spawn(async move {
-            if !prepared {
-                tables.prepare_later().await;
-            }
-            tokio::join!(loader.run(), tables.watch());
-        });
+        let load = start_loader(&store, &settings, &journal, &health).await;
         let shown = health.clone();
         let gauges = tokio::spawn(async move { shown.show_backlog().await });
 
@@ -182,6 +192,7 @@ impl Collector {
             address: settings.address,
             recent: RecentEvents::new(settings.recent_events),
             journal,
+            forwarder: forwarding.forwarder.clone(),
         };
         let address = listener.local_addr();
         let (stop_listener, stopped) = watch::channel(false);
@@ -195,6 +206,7 @@ impl Collector {
             demo,
             engine,
             tasks: vec![load, gauges],
+            forwarding,
             lookups,
             listener,
             stop_listener,
@@ -207,6 +219,11 @@ impl Serving {
     /// Address of the public listener.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where conversions go, for who changes that.
+    pub fn forwarder(&self) -> Forwarder {
+        self.forwarding.forwarder.clone()
     }
 
     /// Makes the demo project unless it is there; its page shows rows from then on.
@@ -232,6 +249,7 @@ impl Serving {
             Some(served) => served,
             None => joined(self.listener.await),
         };
+        self.forwarding.stop(deadline).await;
         let journal = self.health.journal.clone();
         let closing = journal.clone();
         let closed = tokio::task::spawn_blocking(move || closing.close());
@@ -268,6 +286,25 @@ async fn start_store(settings: StoreSettings) -> Result<(Store, Option<Engine>),
             Ok((Store::new(&engine.access()), Some(engine)))
         }
     }
+}
+
+/// The loader, which begins when the tables are ready; a start waits a moment for that.
+async fn start_loader(
+    store: &Store,
+    settings: &CollectorSettings,
+    journal: &Journal,
+    health: &Arc<Health>,
+) -> JoinHandle<()> {
+    let loader = Loader::new(store.clone(), journal.backlog().clone(), settings.loader.clone());
+    health.watch(loader.status());
+    let tables = Tables { store: store.clone(), migrate: settings.migrate, health: health.clone() };
+    let prepared = timeout(TABLES_PATIENCE, tables.prepare()).await.unwrap_or(false);
+    tokio::spawn(async move {
+        if !prepared {
+            tables.prepare_later().await;
+        }
+        tokio::join!(loader.run(), tables.watch());
+    })
 }
 
 /// The lookups of both kinds of keys, and the tasks behind them. They ask ClickHouse on the runtime that this runs on.

@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::conversions::Forwarder;
 use crate::http::{JournalReport, Operated, Readiness, RetryReport, SegmentReport, Standing};
 use crate::journal::{Journal, Place, Segment};
 use crate::loader::LoaderStatus;
@@ -32,6 +33,7 @@ pub(crate) struct Health {
     pub(crate) degraded_after: Duration,
     phase: AtomicU8,
     loader: OnceLock<LoaderStatus>,
+    forwarder: OnceLock<Forwarder>,
     /// What is wrong with the tables, a sentence each.
     tables: Mutex<Vec<String>>,
 }
@@ -45,6 +47,7 @@ impl Health {
             degraded_after,
             phase: AtomicU8::new(Phase::Starting as u8),
             loader: OnceLock::new(),
+            forwarder: OnceLock::new(),
             tables: Mutex::default(),
         }
     }
@@ -56,6 +59,11 @@ impl Health {
     pub(crate) fn watch(&self, loader: LoaderStatus) {
         // There is one loader in a collector's life.
         let _ = self.loader.set(loader);
+    }
+
+    pub(crate) fn watch_conversions(&self, forwarder: Forwarder) {
+        // Nor is there another one of these.
+        let _ = self.forwarder.set(forwarder);
     }
 
     /// Says what is wrong with the tables; gives whether that is news.
@@ -84,6 +92,7 @@ impl Health {
     fn degraded(&self) -> Vec<String> {
         let mut reasons = self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone();
         reasons.extend(self.loader.get().map(LoaderStatus::reasons).unwrap_or_default());
+        reasons.extend(self.forwarder.get().map(Forwarder::reasons).unwrap_or_default());
         let age = self.backlog_age();
         if age > self.degraded_after {
             let (age, segments) = (age.as_secs(), self.journal.backlog().len());

@@ -50,6 +50,7 @@ fn access((hash, row): (KeyHash, ApiKeyRow)) -> Option<(KeyHash, ApiAccess)> {
     let access = ApiAccess {
         key_id: row.key_id,
         project: row.project_id,
+        project_name: row.name,
         scope,
         origins: AllowedOrigins::stored(row.allowed_origins),
         expires_at: row.expires_at,

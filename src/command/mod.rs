@@ -1,9 +1,11 @@
 //! The command line: `weir serve`, `weir migrate`, `weir project …`, `weir key …`, `weir snippet`, `weir import`,
-//! `weir journal …`. Alone, `weir` serves.
+//! `weir journal …`, `weir conversions …`. Alone, `weir` serves.
 //!
 //! A command that cannot do what it was told says why in one sentence on standard error. Exit codes: 0 done, 1
 //! failed, 64 told something that cannot be.
 
+mod ask;
+mod conversions;
 mod import;
 mod journal;
 mod key;
@@ -69,6 +71,11 @@ enum Command {
         #[command(subcommand)]
         command: journal::Command,
     },
+    /// Show what becomes of conversions, send dead letters again, end a pause
+    Conversions {
+        #[command(subcommand)]
+        command: conversions::Command,
+    },
     /// Run the embedded engine in this process
     #[command(name = crate::clickhouse::CHILD_COMMAND, hide = true)]
     EngineChild {
@@ -99,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Snippet { snippet } => snippet::run(&snippet),
         Command::Import(args) => import::run(&args),
         Command::Journal { command } => block_on(journal::run(command)),
+        Command::Conversions { command } => block_on(conversions::run(command)),
         Command::EngineChild { arguments } => return run_child(arguments.into_iter()),
     };
     match done {

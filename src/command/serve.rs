@@ -1,17 +1,20 @@
-//! `weir serve`: logs, figures, a collector, and the signals that end it.
+//! `weir serve`: logs, figures, a collector, and the signals that end it or have it read its integrations anew.
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::process;
 use crate::collector::Collector;
-use crate::config::{CollectorSettings, ConfigError, LogArgs, LogFormat, ServeArgs, StoreSettings};
+use crate::config::{
+    CollectorSettings, ConfigError, ConversionArgs, LogArgs, LogFormat, ServeArgs, StoreSettings,
+};
+use crate::conversions::Forwarder;
 use crate::demo::DEMO_KEY;
 use crate::http::reachable;
 use crate::metrics;
@@ -33,6 +36,8 @@ pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
         .build()?;
     let served = runtime.block_on(async {
         let mut shutdown = std::pin::pin!(signalled()?);
+        // From the first moment on: it would end the process.
+        let hangups = signal(SignalKind::hangup())?;
         let collector = Collector::bind(settings.clone(), metrics).await?;
         let (listen, operations) = (collector.local_addr(), collector.operations_addr()?);
         let serving = tokio::select! {
@@ -56,6 +61,7 @@ pub(super) fn run(args: &ServeArgs, log: &LogArgs) -> anyhow::Result<()> {
                 () = &mut shutdown => return Ok(serving.run(std::future::ready(())).await?),
             }
         }
+        tokio::spawn(reload(args.conversions.clone(), serving.forwarder(), hangups));
         Ok(serving.run(shutdown).await?)
     });
     // What still runs, a read or a sync of a slow disk, has had its time.
@@ -102,6 +108,19 @@ fn signalled() -> anyhow::Result<impl Future<Output = ()>> {
             std::process::exit(1);
         });
     })
+}
+
+/// Reads the integrations anew each time it is asked to; what cannot be read changes nothing.
+async fn reload(args: ConversionArgs, forwarder: Forwarder, mut asked: Signal) {
+    while asked.recv().await.is_some() {
+        match args.integrations() {
+            Ok(integrations) => {
+                tracing::info!(integrations = integrations.len(), "read the integrations anew");
+                forwarder.configure(integrations);
+            }
+            Err(error) => tracing::error!(%error, "the integrations stay as they were"),
+        }
+    }
 }
 
 fn print_next_steps(settings: &CollectorSettings, listen: SocketAddr, operations: SocketAddr) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::integrations::ConversionArgs;
 use super::keys::{ApiKeyArgs, ProjectArgs};
 use super::paths::PathArgs;
 use super::rates::RateArgs;
@@ -109,6 +110,9 @@ pub struct ServeArgs {
     pub(super) api_keys: ApiKeyArgs,
     #[command(flatten)]
     pub(super) journal: JournalArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "the group describes itself")]
+    pub conversions: ConversionArgs,
 
     /// Leave the tables alone instead of bringing them up to date first
     #[arg(long, env = "WEIR_NO_MIGRATE", value_parser = BoolishValueParser::new())]

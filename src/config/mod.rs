@@ -3,13 +3,16 @@
 //!
 //! A setting that cannot be ends the process with exit code 64 and a sentence that names it.
 
+mod block;
 mod flags;
+mod integrations;
 mod keys;
 mod log;
 mod paths;
 mod rates;
 mod values;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use thiserror::Error;
 
 pub use self::flags::{DataArgs, OperationsArgs, ServeArgs, StoreArgs};
 use self::flags::{JournalArgs, LimitArgs};
+pub use self::integrations::{ConversionArgs, ConversionSettings};
 pub use self::log::{LogArgs, LogFormat};
 pub use self::paths::PathArgs;
 pub(crate) use self::values::parse_duration;
@@ -34,20 +38,25 @@ use crate::project::{ApiKeySettings, LookupSettings};
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{setting}: {problem}")]
 pub struct ConfigError {
-    setting: &'static str,
+    setting: Cow<'static, str>,
     problem: String,
 }
 
 impl ConfigError {
-    /// A setting, by its flag and its variable, and what is wrong with it.
-    pub fn new(setting: &'static str, problem: impl Into<String>) -> Self {
-        Self { setting, problem: problem.into() }
+    /// A setting, by its flag and its variable or as the file that holds it, and what is wrong with it.
+    pub fn new(setting: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self { setting: setting.into(), problem: problem.into() }
     }
 }
 
 /// Where a data folder has its journal.
 pub fn journal_folder(data_dir: &Path) -> PathBuf {
     data_dir.join("journal")
+}
+
+/// Where a data folder has the queue of its conversions.
+pub fn conversions_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("conversions")
 }
 
 /// Where the tables are.
@@ -120,6 +129,7 @@ pub struct CollectorSettings {
     pub journal: JournalSettings,
     pub loader: LoaderSettings,
     pub rate_limits: RateLimitSettings,
+    pub conversions: ConversionSettings,
     /// Rejected events kept for one project in a minute.
     pub rejected_per_minute: NonZeroU32,
     /// Event ids remembered.
@@ -178,6 +188,7 @@ impl ServeArgs {
                 ..LoaderSettings::default()
             },
             rate_limits: self.rates.settings(),
+            conversions: self.conversions.settings()?,
             rejected_per_minute: limits.max_rejected,
             recent_events: limits.recent_events as usize,
             degraded_after: journal.degraded_after,

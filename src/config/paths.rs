@@ -5,11 +5,11 @@
 use clap::Args;
 
 use super::ConfigError;
-use crate::http::{BACKEND_EVENTS, PublicPaths};
+use crate::http::{BACKEND_EVENTS, CONVERSIONS, PublicPaths};
 use crate::snippet::script;
 
-/// Paths that stand for another API, now or when the collector has it.
-const TAKEN: [&str; 2] = [BACKEND_EVENTS, "/tracking/ingest"];
+/// Paths that stand for another API.
+const TAKEN: [&str; 2] = [BACKEND_EVENTS, CONVERSIONS];
 
 /// Longest path, in characters.
 const LONGEST: usize = 200;

@@ -30,7 +30,7 @@ use super::body::RequestBody;
 use super::cors;
 use super::events::Intake;
 use super::keep;
-use super::rejection::Rejection;
+use super::rejection::{Form, Rejection};
 use crate::api_key::Scope;
 use crate::enrich::{Agent, UserAgents, Visitor, enrich, new_event_id};
 use crate::event::{Source, Timestamp};
@@ -201,7 +201,7 @@ impl Intake {
     pub(super) async fn answer_backend(&self, request: Request<RequestBody>) -> Answer {
         match self.take_backend(request).await {
             Ok(answer) => answer,
-            Err(refusal) => refusal.into_detail(),
+            Err(refusal) => refusal.told_to(Form::Backends),
         }
     }
 
@@ -217,7 +217,7 @@ impl Intake {
         };
         let mut answer = match self.store_backend(&access, &head.headers, body).await {
             Ok(answer) => answer,
-            Err(refusal) => refusal.into_detail(),
+            Err(refusal) => refusal.told_to(Form::Backends),
         };
         standing.write(answer.headers_mut());
         Ok(answer)

@@ -37,8 +37,8 @@ use super::body::RequestBody;
 use super::cors;
 use super::listener::{ListenerSettings, raised};
 use super::pace::{Pace, PacedSocket, overdue};
-use super::rejection::Rejection;
-use super::routes::{Apis, Routes, is_meant_for_backends};
+use super::rejection::{Form, Rejection};
+use super::routes::{Apis, Routes, form};
 use crate::metrics::figures;
 
 /// The largest head; what hyper buffers of a body at a time is bounded by it as well.
@@ -90,15 +90,12 @@ fn service<A: Apis>(
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let started = Instant::now();
         let origin = request.headers().get(ORIGIN).cloned();
-        let of_backend = is_meant_for_backends(request.uri().path());
+        let form = form(request.uri().path());
         let (routes, pace) = (Arc::clone(&routes), Arc::clone(pace));
         let request = request.map(|incoming| RequestBody::new(incoming, Arc::clone(&pace), body_timeout));
         async move {
             let answer = AssertUnwindSafe(routes.answer(request, peer)).catch_unwind().await;
-            let mut answer = answer.unwrap_or_else(|panic| {
-                let refusal = refusal_of_panic(panic);
-                if of_backend { refusal.into_detail() } else { refusal.into() }
-            });
+            let mut answer = answer.unwrap_or_else(|panic| refusal_of_panic(panic).told_to(form));
             if !answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
                 cors::allow(answer.headers_mut(), origin);
             }
@@ -159,8 +156,7 @@ fn refusal_of_panic(panic: Box<dyn Any + Send>) -> Rejection {
 
 /// Tells a client whose head is overdue, with what CORS needs of the head that did come.
 async fn answer_slow_head(stream: &mut TcpStream, head: &[u8], limit: Duration) {
-    let refusal = Rejection::head_too_slow(limit);
-    let mut answer = if is_of_backend(head) { refusal.into_detail() } else { refusal.into() };
+    let mut answer = Rejection::head_too_slow(limit).told_to(form_in(head));
     cors::allow(answer.headers_mut(), origin_in(head));
     figures().requests.count(answer.status().as_u16());
     let text = on_the_wire(answer).await;
@@ -168,12 +164,12 @@ async fn answer_slow_head(stream: &mut TcpStream, head: &[u8], limit: Duration) 
     let _ = timeout(SILENCE, stream.write_all(&text)).await;
 }
 
-/// Whether the request line, if all of it has come, names the path of backends.
-fn is_of_backend(head: &[u8]) -> bool {
+/// In which form a head that has not ended is answered, by its request line if all of that has come.
+fn form_in(head: &[u8]) -> Form {
     let mut lines = head.split(|byte| *byte == b'\n');
-    let (Some(line), Some(_)) = (lines.next(), lines.next()) else { return false };
+    let (Some(line), Some(_)) = (lines.next(), lines.next()) else { return Form::Public };
     let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| Uri::try_from(target).ok());
-    target.is_some_and(|target| is_meant_for_backends(target.path()))
+    target.map_or(Form::Public, |target| form(target.path()))
 }
 
 /// The `Origin` among the lines of a head that has not ended.
@@ -225,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backends_request_is_told_by_a_whole_request_line() {
+    fn the_form_of_an_answer_is_told_by_a_whole_request_line() {
         for (head, expected) in [
             ("", false),
             ("POST /api/v1/events HTTP/1.1\r", false),
@@ -236,7 +232,8 @@ mod tests {
             ("POST /api/v1/events/x HTTP/1.1\r\n", false),
             ("POST\r\n /api/v1/events ", false),
         ] {
-            assert_eq!(is_of_backend(head.as_bytes()), expected, "{head:?}");
+            let expected = if expected { Form::Backends } else { Form::Public };
+            assert_eq!(form_in(head.as_bytes()), expected, "{head:?}");
         }
     }
 

@@ -20,7 +20,7 @@ const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("86400");
 
 /// The headers that the APIs read, for who asks about none.
 const KNOWN_HEADERS: HeaderValue =
-    HeaderValue::from_static("content-type, content-encoding, x-api-key, idempotency-key");
+    HeaderValue::from_static("authorization, content-type, content-encoding, x-api-key, idempotency-key");
 
 /// The headers that a page may read, next to those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, ratelimit, ratelimit-policy");

@@ -21,6 +21,7 @@ use super::limits::{Limited, RateLimits, RejectedCap};
 use super::rejection::Rejection;
 use super::routes::Apis;
 use crate::clock::Clock;
+use crate::conversions::Forwarder;
 use crate::enrich::{AddressMode, TrustedProxies, UserAgents, Visitor, client_address, enrich};
 use crate::event::{PayloadLimits, Source, Timestamp};
 use crate::journal::{Entry, Journal};
@@ -32,7 +33,7 @@ use crate::row::{RejectedRow, Table};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Everything that the APIs for events work with.
+/// Everything that the APIs work with.
 pub struct Intake {
     pub(crate) limits: PayloadLimits,
     pub(crate) clock: Clock,
@@ -48,6 +49,7 @@ pub struct Intake {
     pub(crate) journal: Journal,
     pub(crate) rejected: RejectedCap,
     pub(crate) rate_limits: RateLimits,
+    pub(crate) forwarder: Forwarder,
 }
 
 #[derive(Serialize)]
@@ -129,6 +131,10 @@ impl Apis for Intake {
 
     async fn backend_events(&self, request: Request<RequestBody>) -> Answer {
         self.answer_backend(request).await
+    }
+
+    async fn conversions(&self, request: Request<RequestBody>) -> Answer {
+        self.answer_conversions(request).await
     }
 }
 

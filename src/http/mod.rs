@@ -25,9 +25,11 @@ mod backend;
 mod body;
 mod commit;
 mod connection;
+mod conversions;
 mod cors;
 mod demo;
 mod events;
+mod forwarding;
 mod keep;
 mod limits;
 mod listener;
@@ -43,10 +45,11 @@ pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
 pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
 pub use events::Intake;
+pub use forwarding::{ChangedReport, ConversionsReport, DeadLetterReport, DeadReport};
 pub use limits::{
     Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, RejectedCap, Standing as LimitStanding,
 };
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;
-pub use routes::{Apis, BACKEND_EVENTS, PublicPaths};
+pub use routes::{Apis, BACKEND_EVENTS, CONVERSIONS, PublicPaths};

@@ -27,9 +27,11 @@ use tracing::Level;
 
 use super::answer::{Answer, json, text};
 use super::demo::{self, DemoPage, Demonstrated};
+use super::forwarding;
 use super::listener::raised;
 use super::rejection::Rejection;
 use super::routes::{Route, find};
+use crate::conversions::Forwarder;
 
 /// Probes and scrapers are few; whoever holds more connections waits.
 const MAX_CONNECTIONS: usize = 64;
@@ -116,6 +118,7 @@ enum Endpoint {
     OpenApi,
     Demo,
     DemoRows,
+    Conversions(forwarding::Endpoint),
 }
 
 static ROUTES: [Route<Endpoint>; 11] = [
@@ -146,12 +149,13 @@ pub struct Operations<O> {
     collector: Arc<O>,
     table: Vec<Route<Endpoint>>,
     demo: Option<(DemoPage, Arc<dyn Demonstrated>)>,
+    forwarder: Option<Forwarder>,
 }
 
 impl<O: Operated> Operations<O> {
     /// Answers from a collector and its figures.
     pub fn new(metrics: PrometheusHandle, collector: Arc<O>) -> Self {
-        Self { metrics, collector, table: ROUTES.to_vec(), demo: None }
+        Self { metrics, collector, table: ROUTES.to_vec(), demo: None, forwarder: None }
     }
 
     /// The same, with a demo page and what stands behind it.
@@ -159,6 +163,16 @@ impl<O: Operated> Operations<O> {
     pub fn with_demo(mut self, page: DemoPage, demonstrated: Arc<dyn Demonstrated>) -> Self {
         self.table.extend(DEMO_ROUTES.iter().cloned());
         self.demo = Some((page, demonstrated));
+        self
+    }
+
+    /// The same, with what operators can do about conversions.
+    #[must_use]
+    pub fn with_conversions(mut self, forwarder: Forwarder) -> Self {
+        for (path, method, endpoint) in &forwarding::ROUTES {
+            self.table.push((path, method.clone(), Endpoint::Conversions(*endpoint)));
+        }
+        self.forwarder = Some(forwarder);
         self
     }
 
@@ -236,6 +250,10 @@ impl<O: Operated> Operations<O> {
             (Endpoint::RetryParked, _) => json(StatusCode::OK, &self.collector.retry_parked()),
             (Endpoint::Demo, Some((page, _))) => page.answer(request.headers()),
             (Endpoint::DemoRows, Some((_, rows))) => demo::rows(request.uri().query(), rows.as_ref()).await,
+            (Endpoint::Conversions(endpoint), _) => match &self.forwarder {
+                Some(forwarder) => forwarding::answer(endpoint, request.uri().query(), forwarder).await,
+                None => Rejection::internal().into(),
+            },
             // Their paths are not in the table.
             (Endpoint::Demo | Endpoint::DemoRows, None) => Rejection::internal().into(),
         }

@@ -5,7 +5,7 @@
 //! {"error": {"code": "body_too_large", "message": "…", "field": "events[2].url"}}
 //! ```
 //!
-//! Backends are told the message alone, as `{"detail": "…"}`.
+//! Backends are told the message alone, as `{"detail": "…"}`, or as `{"error": "…"}` where they send conversions.
 //!
 //! Each error enum is matched in full, without a catch-all, so that a new variant does not compile until somebody
 //! has decided what it means to a client.
@@ -20,6 +20,8 @@ use super::answer::{Answer, json};
 use super::backend::IdempotencyKeyError;
 use super::body::BodyError;
 use super::limits::{Limited, Standing};
+use crate::conversions::queue::QueueError;
+use crate::conversions::wire::WireError;
 use crate::journal::JournalError;
 use crate::payload::backend::BackendError;
 use crate::payload::inflate::InflateError;
@@ -192,6 +194,21 @@ impl From<BackendError> for Rejection {
     }
 }
 
+impl From<WireError> for Rejection {
+    fn from(error: WireError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string()).when(error.retry())
+    }
+}
+
+impl From<QueueError> for Rejection {
+    fn from(error: QueueError) -> Self {
+        let status = match error {
+            QueueError::Full | QueueError::Failed | QueueError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.code(), error.to_string()).when(error.retry())
+    }
+}
+
 impl From<JournalError> for Rejection {
     fn from(error: JournalError) -> Self {
         let status = match error {
@@ -205,11 +222,11 @@ impl From<JournalError> for Rejection {
 
 #[derive(Serialize)]
 struct Wire<'a> {
-    error: WireError<'a>,
+    error: PublicError<'a>,
 }
 
 #[derive(Serialize)]
-struct WireError<'a> {
+struct PublicError<'a> {
     code: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,18 +238,36 @@ struct Detail<'a> {
     detail: &'a str,
 }
 
+#[derive(Serialize)]
+struct PlainError<'a> {
+    error: &'a str,
+}
+
+/// The API in whose form a refusal is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Public,
+    Backends,
+    Conversions,
+}
+
 impl From<Rejection> for Answer {
     fn from(refusal: Rejection) -> Self {
-        let error =
-            WireError { code: refusal.code, message: &refusal.message, field: refusal.field.as_deref() };
-        refusal.answer(&Wire { error })
+        refusal.told_to(Form::Public)
     }
 }
 
 impl Rejection {
-    /// The refusal as backends are told it.
-    pub(super) fn into_detail(self) -> Answer {
-        self.answer(&Detail { detail: &self.message })
+    /// The refusal as clients of this API know refusals.
+    pub(super) fn told_to(self, form: Form) -> Answer {
+        let Self { code, message, field, .. } = &self;
+        match form {
+            Form::Public => {
+                self.answer(&Wire { error: PublicError { code, message, field: field.as_deref() } })
+            }
+            Form::Backends => self.answer(&Detail { detail: message }),
+            Form::Conversions => self.answer(&PlainError { error: message }),
+        }
     }
 
     fn answer(&self, body: &impl Serialize) -> Answer {
@@ -295,7 +330,7 @@ mod tests {
         ];
         for (refusal, status, again) in cases {
             let expected = serde_json::json!({ "detail": refusal.message }).to_string();
-            let answer = refusal.into_detail();
+            let answer = refusal.told_to(Form::Backends);
             assert_eq!(
                 (answer.status().as_u16(), answer.headers().contains_key(RETRY_AFTER)),
                 (status, again)
@@ -303,7 +338,7 @@ mod tests {
             assert_eq!(answer.headers().contains_key(ALLOW), status == 405);
             assert_eq!(body(answer).await, expected);
         }
-        let unknown = Rejection::from(ApiKeyError::Missing).into_detail();
+        let unknown = Rejection::from(ApiKeyError::Missing).told_to(Form::Backends);
         assert_eq!(body(unknown).await, r#"{"detail":"Invalid or missing API key"}"#);
     }
 

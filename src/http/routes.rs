@@ -7,12 +7,15 @@ use http::{Method, Request};
 use super::answer::Answer;
 use super::body::RequestBody;
 use super::cors;
-use super::rejection::Rejection;
+use super::rejection::{Form, Rejection};
 use super::script::{self, Lifetime};
 use crate::snippet::script;
 
 /// Where backends post events to.
 pub const BACKEND_EVENTS: &str = "/api/v1/events";
+
+/// Where backends post conversions to.
+pub const CONVERSIONS: &str = "/tracking/ingest";
 
 /// One line of a table: a path, compared byte for byte; a method; what answers it.
 pub(super) type Route<E, P = &'static str> = (P, Method, E);
@@ -21,6 +24,7 @@ pub(super) type Route<E, P = &'static str> = (P, Method, E);
 enum Endpoint {
     Events,
     BackendEvents,
+    Conversions,
     Script(Lifetime),
 }
 
@@ -50,6 +54,9 @@ pub trait Apis: Send + Sync + 'static {
 
     /// `POST /api/v1/events`.
     fn backend_events(&self, request: Request<RequestBody>) -> impl Future<Output = Answer> + Send;
+
+    /// `POST /tracking/ingest`.
+    fn conversions(&self, request: Request<RequestBody>) -> impl Future<Output = Answer> + Send;
 }
 
 /// The public listener's table, and what stands behind it.
@@ -63,6 +70,7 @@ impl<A: Apis> Routes<A> {
         let mut table = vec![
             (paths.events.clone(), Method::POST, Endpoint::Events),
             (BACKEND_EVENTS.to_owned(), Method::POST, Endpoint::BackendEvents),
+            (CONVERSIONS.to_owned(), Method::POST, Endpoint::Conversions),
         ];
         let pinned = script().pinned_path(&paths.script);
         for (path, lifetime) in [(&paths.script, Lifetime::Hour), (&pinned, Lifetime::Year)] {
@@ -81,16 +89,23 @@ impl<A: Apis> Routes<A> {
         match find(&self.table, request.method(), request.uri().path()) {
             Ok(Endpoint::Events) => self.apis.events(request, peer).await,
             Ok(Endpoint::BackendEvents) => self.apis.backend_events(request).await,
+            Ok(Endpoint::Conversions) => self.apis.conversions(request).await,
             Ok(Endpoint::Script(lifetime)) => script::answer(request.headers(), lifetime),
-            Err(refusal) if is_meant_for_backends(request.uri().path()) => refusal.into_detail(),
-            Err(refusal) => refusal.into(),
+            Err(refusal) => refusal.told_to(form(request.uri().path())),
         }
     }
 }
 
-/// Whether a path is that of backends, or a mistake for it: who made it expects what backends are answered.
-pub(super) fn is_meant_for_backends(path: &str) -> bool {
-    path.trim_end_matches('/').eq_ignore_ascii_case(BACKEND_EVENTS)
+/// In which form refusals on a path are told. Who makes a mistake for it expects the same.
+pub(super) fn form(path: &str) -> Form {
+    let meant = path.trim_end_matches('/');
+    if meant.eq_ignore_ascii_case(BACKEND_EVENTS) {
+        Form::Backends
+    } else if meant.eq_ignore_ascii_case(CONVERSIONS) {
+        Form::Conversions
+    } else {
+        Form::Public
+    }
 }
 
 /// Looks up a table; a query string is no part of `path`, a trailing slash is.
@@ -119,10 +134,15 @@ mod tests {
     #[test]
     fn a_mistake_for_the_path_of_backends_is_told_from_other_paths() {
         for path in [BACKEND_EVENTS, "/api/v1/events/", "/api/v1/events//", "/API/v1/Events"] {
-            assert!(is_meant_for_backends(path), "{path}");
+            assert_eq!(form(path), Form::Backends, "{path}");
         }
-        for path in ["/", "", "/api/events/", "/api/v1/event", "/api/v1/events/x", "//api/v1/events"] {
-            assert!(!is_meant_for_backends(path), "{path}");
+        for path in [CONVERSIONS, "/tracking/ingest/", "/Tracking/Ingest"] {
+            assert_eq!(form(path), Form::Conversions, "{path}");
+        }
+        for path in
+            ["/", "", "/api/events/", "/api/v1/event", "/api/v1/events/x", "//api/v1/events", "/tracking"]
+        {
+            assert_eq!(form(path), Form::Public, "{path}");
         }
     }
 

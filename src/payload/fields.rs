@@ -43,14 +43,17 @@ pub(super) fn listed(field: Field, events: &RawValue, limit: usize) -> Result<Ve
         let found = check::type_of(json);
         return Err(field.fault(Problem::WrongType { found, expected: "an array" }));
     }
-    // The text is known to be valid, so only the limit can end this.
-    let listed = AtMost(limit)
-        .deserialize(&mut serde_json::Deserializer::from_str(json))
-        .map_err(|_| field.fault(Problem::TooManyEvents { limit }))?;
+    let listed = array(events, limit).ok_or_else(|| field.fault(Problem::TooManyEvents { limit }))?;
     if listed.is_empty() {
         return Err(field.fault(Problem::NoEvents));
     }
     Ok(listed)
+}
+
+/// The values of an array, known to be one; `None` where there are more than `limit`.
+pub(crate) fn array(json: &RawValue, limit: usize) -> Option<Vec<&RawValue>> {
+    // The text is known to be valid, so only the limit can end this.
+    AtMost(limit).deserialize(&mut serde_json::Deserializer::from_str(json.get())).ok()
 }
 
 /// An object's known fields: each one's first value, and which came again.

@@ -58,6 +58,7 @@ mod wire;
 use std::borrow::Cow;
 
 pub use error::{EVENT_TOO_LARGE, PayloadError};
+pub(crate) use fields::array;
 
 use crate::event::{Event, PayloadLimits, Source, Timestamp};
 use error::Fault;

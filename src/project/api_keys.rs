@@ -26,6 +26,8 @@ pub struct ApiAccess {
     pub key_id: Uuid,
     /// The project that it sends for: what rows carry.
     pub project: Uuid,
+    /// The project's name: what `weir.toml` calls it.
+    pub project_name: String,
     /// What it may be used for.
     pub scope: Scope,
     /// The pages that may use it.
@@ -104,6 +106,9 @@ impl From<NotFound> for ApiKeyError {
 pub struct StoredAccess {
     id: Uuid,
     project: Uuid,
+    /// Not in snapshots of versions before conversions.
+    #[serde(default)]
+    project_name: String,
     scope: String,
     origins: Vec<String>,
     /// Milliseconds since 1970.
@@ -140,6 +145,7 @@ impl Keyed for ApiAccess {
         StoredAccess {
             id: self.key_id,
             project: self.project,
+            project_name: self.project_name.clone(),
             scope: self.scope.as_str().to_owned(),
             origins: self.origins.entries().map(str::to_owned).collect(),
             expires_at: self.expires_at.map(Timestamp::as_millis),
@@ -148,11 +154,18 @@ impl Keyed for ApiAccess {
     }
 
     fn restored(stored: StoredAccess) -> Option<Self> {
-        let StoredAccess { id, project, scope, origins, expires_at, requests_per_minute } = stored;
+        let StoredAccess { id, project, project_name, scope, origins, expires_at, requests_per_minute } =
+            stored;
+        let scope = scope.parse().ok()?;
+        // Where its conversions go is found by that name; without it, the key is looked up anew.
+        if scope == Scope::Conversions && project_name.is_empty() {
+            return None;
+        }
         Some(Self {
             key_id: id,
             project,
-            scope: scope.parse().ok()?,
+            project_name,
+            scope,
             origins: AllowedOrigins::stored(origins),
             expires_at: expires_at.map(Timestamp::from_millis),
             requests_per_minute,

@@ -1,6 +1,7 @@
 //! Against the real engine, which `make engine` fetches: without it these tests fail.
 
 mod api_keys;
+mod conversions;
 mod engine;
 mod hostile;
 mod migrations;

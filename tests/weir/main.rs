@@ -9,6 +9,7 @@ mod backpressure;
 mod clickhouse;
 mod confirm;
 mod contract;
+mod conversions;
 mod crash;
 mod damage;
 mod demo;

@@ -46,12 +46,32 @@ fn document(collector: &Collector) -> Value {
     answer.json()
 }
 
-/// A collector whose projects and key are those of the document's examples, and the key.
-fn prepared() -> (Collector, String) {
-    let collector = Setup::new().without_demo().start();
+/// Where the examples' conversions go; nobody answers there.
+const INTEGRATION: &str = r#"
+[[integration]]
+project = "shop"
+platform = "meta"
+base_url = "http://127.0.0.1:9"
+pixel_id = "123"
+access_token = "t0ken"
+"#;
+
+/// The headers that hold a project's keys: for events, and for conversions.
+struct Keys {
+    events: String,
+    conversions: String,
+}
+
+/// A collector whose projects and integration are those of the document's examples, and keys for it.
+fn prepared() -> (Collector, Keys) {
+    let setup = Setup::new().without_demo();
+    let file = setup.data_dir().join("weir.toml");
+    std::fs::write(&file, INTEGRATION).unwrap();
+    let collector = setup.with(&["--config", file.to_str().unwrap()]).start();
     collector.create_project("shop", "pk_live_xyz", &[]);
-    let key = collector.weir(&["key", "create", "shop"]).trim().to_owned();
-    (collector, key)
+    let key = |scope| collector.weir(&["key", "create", "shop", "--scope", scope]).trim().to_owned();
+    let keys = Keys { events: key("events"), conversions: format!("Bearer {}", key("conversions")) };
+    (collector, keys)
 }
 
 /// What a listener says that it answers: its 404 names it all.
@@ -80,14 +100,18 @@ fn the_document_has_every_path_that_is_answered_and_no_other() {
     }
 }
 
-fn send(collector: &Collector, operation: &Operation, key: &str, body: &str) -> Answer {
-    let headers = [("Content-Type", "application/json"), ("X-API-Key", key)];
+fn send(collector: &Collector, operation: &Operation, keys: &Keys, body: &str) -> Answer {
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("X-API-Key", keys.events.as_str()),
+        ("Authorization", keys.conversions.as_str()),
+    ];
     collector.client().send(&operation.method, &operation.path, &headers, body.as_bytes()).unwrap()
 }
 
 #[test]
 fn every_example_of_the_document_works() {
-    let (collector, key) = prepared();
+    let (collector, keys) = prepared();
     let mut tried = 0;
     for operation in operations(&document(&collector)) {
         let Some(examples) =
@@ -96,18 +120,18 @@ fn every_example_of_the_document_works() {
             continue;
         };
         for (name, example) in examples.as_object().unwrap() {
-            let answer = send(&collector, &operation, &key, &example["value"].to_string());
+            let answer = send(&collector, &operation, &keys, &example["value"].to_string());
             assert!([200, 201].contains(&answer.status), "{} {name}: {answer:?}", operation.path);
             tried += 1;
         }
     }
-    assert_eq!(tried, 5);
+    assert_eq!(tried, 6);
     collector.await_events(1 + 3 + 1 + 1 + 1);
 }
 
 /// Lets schemathesis try the operations of one listener.
 #[track_caller]
-fn conforms(collector: &Collector, key: &str, address: SocketAddr, paths: &[&str]) {
+fn conforms(collector: &Collector, keys: &Keys, address: SocketAddr, paths: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = collector.data_dir().join("openapi.json");
     std::fs::write(&document, collector.operations("/openapi.json").body).unwrap();
@@ -116,7 +140,9 @@ fn conforms(collector: &Collector, key: &str, address: SocketAddr, paths: &[&str
     run.args(["--max-examples", EXAMPLES, "--seed", "1", "--phases", "examples,coverage,fuzzing"]);
     // What a schema allows may still be refused: a moment in the year 9999, a key that no project has.
     run.args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"]);
-    run.args(["--header", &format!("X-API-Key: {key}"), "--no-color", "--suppress-health-check", "all"]);
+    run.args(["--header", &format!("X-API-Key: {}", keys.events)]);
+    run.args(["--header", &format!("Authorization: {}", keys.conversions)]);
+    run.args(["--no-color", "--suppress-health-check", "all"]);
     for path in paths {
         run.args(["--include-path", path]);
     }
@@ -129,13 +155,25 @@ fn conforms(collector: &Collector, key: &str, address: SocketAddr, paths: &[&str
 
 #[test]
 fn the_public_listener_answers_as_the_document_says() {
-    let (collector, key) = prepared();
-    conforms(&collector, &key, collector.listen, &["/api/events", "/api/v1/events", "/weir.js"]);
+    let (collector, keys) = prepared();
+    let paths = ["/api/events", "/api/v1/events", "/tracking/ingest", "/weir.js"];
+    conforms(&collector, &keys, collector.listen, &paths);
 }
 
 #[test]
 fn the_operations_listener_answers_as_the_document_says() {
-    let (collector, key) = prepared();
-    let paths = ["/healthz", "/readyz", "/metrics", "/journal", "/journal/retry", "/openapi.json"];
-    conforms(&collector, &key, collector.operations, &paths);
+    let (collector, keys) = prepared();
+    let paths = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/journal",
+        "/journal/retry",
+        "/conversions",
+        "/conversions/dead",
+        "/conversions/replay",
+        "/conversions/resume",
+        "/openapi.json",
+    ];
+    conforms(&collector, &keys, collector.operations, &paths);
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{engine_password, eventually, weir};
+use crate::conversions::conversions;
+use crate::harness::{Setup, engine_password, eventually, weir};
 
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -48,7 +49,11 @@ fn shell(script: &str, data: &Path) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| is_ours(name) && name != "CARGO_HOME") {
         command.env_remove(name);
     }
-    command.args(["-euo", "pipefail", "-c", script]).current_dir(ROOT).env("WEIR_DATA_DIR", data);
+    // In the checkout, the file would be that of every collector which other tests start.
+    let config = data.join("weir.toml");
+    let script = script.replace("> weir.toml", &format!("> {}", config.display()));
+    command.args(["-euo", "pipefail", "-c", &script]).current_dir(ROOT);
+    command.env("WEIR_DATA_DIR", data).env("WEIR_CONFIG", config);
     command.stdin(Stdio::null()).process_group(0);
     command
 }
@@ -142,20 +147,35 @@ fn run_production(script: &str, data: &Path) {
 
 #[test]
 fn every_command_of_the_readme_does_what_it_says() {
-    for port in [8080, 8081, 8123] {
+    for port in [8080, 8081, 8123, 9999] {
         let taken = TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(!taken, "the README's commands need port {port}, which something else listens on");
     }
     let folder = TempDir::new().unwrap();
     let data = folder.path();
     let ci = fs::read_to_string(Path::new(ROOT).join(".ci/run")).unwrap();
-    let mut collector = None;
+    fs::write(data.join("weir.toml"), "").unwrap();
+    let (mut collector, mut receiver): (Option<Running>, Option<Running>) = (None, None);
     let blocks = blocks();
     let mut answers = 0;
-    for (index, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "sh") {
+    for (index, block) in blocks.iter().enumerate() {
         let script = block.text.as_str();
+        if block.language == "text" {
+            let receiver =
+                receiver.as_ref().expect("the README has something run that prints what it is sent");
+            receiver.read_until(script.trim_end());
+            answers += 1;
+        }
+        if block.language != "sh" {
+            continue;
+        }
         if script.starts_with("make run") {
+            if let Some(before) = collector.take() {
+                before.interrupt();
+            }
             collector = Some(Running::start(shell(script, data), "Ctrl-C"));
+        } else if script.starts_with("node ") {
+            receiver = Some(Running::start(shell(script, data), "listening"));
         } else if script.starts_with("make ") {
             for line in script.lines() {
                 assert!(ci.lines().any(|run| run == line), "nothing runs {line:?}");
@@ -185,8 +205,41 @@ fn every_command_of_the_readme_does_what_it_says() {
             answers += usize::from(answer.is_some());
         }
     }
-    assert_eq!(answers, 8, "the README's commands and what they answer are not found any more");
+    assert_eq!(answers, 13, "the README's commands and what they answer are not found any more");
     collector.expect("the README starts a collector").interrupt();
+}
+
+#[test]
+fn every_platform_has_a_block_for_weir_toml_that_is_read() {
+    let setup = Setup::new();
+    let token = setup.data_dir().join("token");
+    fs::write(&token, "t0ken\n").unwrap();
+    let blocks: Vec<_> = blocks().into_iter().filter(|block| block.language == "toml").collect();
+    let text: String = blocks.iter().map(|block| block.text.as_str()).collect::<Vec<_>>().join("\n");
+    let text = text.replace("/run/secrets/google_ads_token", token.to_str().unwrap());
+    let variables: BTreeSet<&str> =
+        text.split("\"env:").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(variables.len() >= 6, "{variables:?}");
+    let file = setup.data_dir().join("weir.toml");
+    fs::write(&file, &text).unwrap();
+    let setup = variables.iter().fold(setup, |setup, variable| {
+        // A webhook's is base64, which suits the others, too.
+        setup.env(variable, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    });
+    let collector = setup.with(&["--config", file.to_str().unwrap()]).start();
+    let status = conversions(&collector, &["status"]);
+    let told: BTreeSet<&str> =
+        status.lines().skip(1).map(|line| line.split(['/', ' ']).nth(1).unwrap()).collect();
+    // Who names another one is told those that there are.
+    let bearer = format!("Bearer {}", collector.weir(&["key", "create", "demo", "--scope", "conversions"]));
+    let body = r#"{"events":[{"platform":"none","eventType":"lead"}]}"#;
+    let headers = [("Authorization", bearer.as_str())];
+    let answer = collector.client().send("POST", "/tracking/ingest", &headers, body.as_bytes()).unwrap();
+    let answer = answer.json();
+    let message = answer["errors"][0]["message"].as_str().unwrap();
+    let real: BTreeSet<&str> = message.split_once("one of ").unwrap().1.split(", ").collect();
+    assert!(real.len() >= 8, "{message}");
+    assert_eq!(told, real, "{status}");
 }
 
 /// The cells of the README's table of settings that name a flag.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{Collector, Findings};
+use crate::harness::{Findings, Setup, eventually};
 use crate::readme::{ROOT, readme};
 
 /// What stands in backticks in the first column of the README's tables, where that column is called this.
@@ -56,6 +56,8 @@ const SAID: &[(&str, &str, &str)] = &[
     ("clickhouse/schema.rs", "for DegradedTable", "\n}"),
     ("loader/status.rs", "pub fn reasons", "\n    }\n"),
     ("loader/mod.rs", "pub async fn run", "\n    }\n"),
+    ("conversions/forwarder.rs", "pub fn reasons", "\n    }\n"),
+    ("conversions/queue/mod.rs", "enum QueueError", "\n}"),
     // Why a segment is parked, or has to wait; and why the tables are not ready.
     ("loader/mod.rs", "async fn load(", "\n    }\n"),
     ("loader/mod.rs", "enum LoadError", "\n}"),
@@ -125,12 +127,32 @@ fn every_reason_of_the_code_is_explained_and_no_other() {
     findings.report();
 }
 
+/// An integration whose platform cannot be reached.
+const INTEGRATION: &str = r#"
+[[integration]]
+project = "demo"
+platform = "webhook"
+url = "http://127.0.0.1:9"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"#;
+
 #[test]
 fn every_figure_of_the_binary_is_explained_and_no_other() {
-    let collector = Collector::start();
+    let setup = Setup::new();
+    let file = setup.data_dir().join("weir.toml");
+    fs::write(&file, INTEGRATION).unwrap();
+    let collector = setup.with(&["--config", file.to_str().unwrap()]).start();
     // Shown from the first one on.
     assert_eq!(collector.post("{}").status, 400);
-    let figures = collector.figures();
+    let bearer = format!("Bearer {}", collector.weir(&["key", "create", "demo", "--scope", "conversions"]));
+    let body = r#"{"events":[{"platform":"webhook","eventType":"lead"}]}"#;
+    let headers = [("Authorization", bearer.as_str())];
+    let answer = collector.client().send("POST", "/tracking/ingest", &headers, body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let figures = eventually("the answer of the platform", || {
+        let figures = collector.figures();
+        figures.families.contains("weir_platform_seconds").then_some(figures)
+    });
     let text = source("metrics.rs");
     let registered: BTreeSet<&str> = text.split('"').filter(|word| word.starts_with("weir_")).collect();
     let shown: BTreeSet<&str> = figures.families.iter().map(String::as_str).collect();

@@ -3,7 +3,6 @@
 //! The files are read as they lie there, also while a collector holds them: nothing is locked and nothing changed.
 //! What only a running collector knows, such as why a segment is parked, it is asked for.
 
-mod ask;
 mod inspect;
 mod status;
 
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Subcommand;
 
-use self::ask::ask;
+use super::ask::ask;
 use crate::config::{DataArgs, OperationsArgs, journal_folder};
 use crate::http::RetryReport;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow};
 use http::Method;
 
-use super::ask::ask;
+use crate::command::ask::ask;
 use crate::config::{DataArgs, journal_folder};
 use crate::http::{JournalReport, SegmentReport};
 use crate::journal::{FoundFile, FoundState, look_through};

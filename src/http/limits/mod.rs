@@ -23,7 +23,6 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::Clock as _;
 use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
 use governor::nanos::Nanos;
 use governor::{Quota, RateLimiter};
@@ -122,13 +121,13 @@ impl RateLimits {
 }
 
 /// How many rejected events are kept: anybody can send them, in any project's name.
-pub struct RejectedCap(RateLimiter<u128, Buckets, Monotonic, NoOpMiddleware<Nanos>>);
+pub struct RejectedCap(RateLimiter<u128, Buckets, Clock, NoOpMiddleware<Nanos>>);
 
 impl RejectedCap {
     /// At most this many for one project in a minute.
     pub fn per_minute(count: NonZeroU32, clock: &Clock) -> Self {
         let buckets = Buckets::new(REJECTING_PROJECTS);
-        Self(RateLimiter::new(Quota::per_minute(count), buckets, Monotonic(clock.clone())))
+        Self(RateLimiter::new(Quota::per_minute(count), buckets, clock.clone()))
     }
 
     /// Whether one more of this project is kept. The project has been found to be one.
@@ -188,13 +187,13 @@ impl Limit {
 struct Limiter {
     limit: Limit,
     per_minute: NonZeroU32,
-    buckets: RateLimiter<u128, Buckets, Monotonic, StateInformationMiddleware>,
+    buckets: RateLimiter<u128, Buckets, Clock, StateInformationMiddleware>,
 }
 
 impl Limiter {
     fn new(limit: Limit, places: usize, per_minute: NonZeroU32, clock: &Clock) -> Self {
         let quota = Quota::per_minute(DROPS);
-        let buckets = RateLimiter::new(quota, Buckets::new(places), Monotonic(clock.clone()));
+        let buckets = RateLimiter::new(quota, Buckets::new(places), clock.clone());
         Self { limit, per_minute, buckets }
     }
 
@@ -210,7 +209,7 @@ impl Limiter {
                 let missing = if left < price { price - left } else { DROPS.get() - left };
                 return Ok(standing(left / price, WINDOW / DROPS.get() * missing));
             }
-            Ok(Err(not_until)) => not_until.wait_time_from(self.buckets.clock().now()),
+            Ok(Err(not_until)) => not_until.wait_time_from(governor::clock::Clock::now(self.buckets.clock())),
             // Nothing costs more than a bucket holds.
             Err(_) => WINDOW,
         };
@@ -223,18 +222,6 @@ impl Limiter {
 fn seconds(time: Duration) -> u32 {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
-}
-
-/// Our clock as governor asks for it. Never set back: a clock that is put right by an hour would lock everybody out for
-/// as long.
-struct Monotonic(Clock);
-
-impl governor::clock::Clock for Monotonic {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::from(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
 }
 
 /// How a client stands with one of its limits.

@@ -57,6 +57,10 @@ impl Apis for Probe {
     async fn backend_events(&self, _request: Request<RequestBody>) -> Answer {
         json(StatusCode::CREATED, &"a backend's")
     }
+
+    async fn conversions(&self, _request: Request<RequestBody>) -> Answer {
+        json(StatusCode::OK, &"conversions")
+    }
 }
 
 /// A listener on a free port of the loopback interface, shut down when it is dropped.

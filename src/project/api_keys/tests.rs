@@ -69,6 +69,7 @@ impl KeySource<ApiAccess> for Source {
 fn access() -> ApiAccess {
     ApiAccess {
         key_id: Uuid::from_u128(1),
+        project_name: "shop".to_owned(),
         project: Uuid::from_u128(2),
         scope: Scope::Events,
         origins: AllowedOrigins::default(),

@@ -1,0 +1,188 @@
+//! From the queue to a platform, whatever it answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::mock::{Mock, Reply, Told};
+use super::{accepted, configure, conversions, key, meta, purchase, setup};
+use crate::harness::{Collector, eventually};
+
+/// How often each id was told.
+fn counts(mock: &Mock) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for id in mock.told().iter().flat_map(Told::ids) {
+        *counts.entry(id).or_default() += 1;
+    }
+    counts
+}
+
+/// The last status of each conversion, as an operator asks for it.
+fn statuses(collector: &Collector) -> BTreeMap<String, String> {
+    let query = "SELECT conversion_id, argMax(status, at) FROM weir.conversion_deliveries GROUP BY 1";
+    let rows = collector.sql(query);
+    rows.lines()
+        .map(|row| row.split_once('\t').unwrap())
+        .map(|(id, status)| (id.to_owned(), status.to_owned()))
+        .collect()
+}
+
+#[track_caller]
+fn await_statuses(collector: &Collector, expected: &[(&str, &str)]) {
+    let expected: BTreeMap<String, String> =
+        expected.iter().map(|(id, status)| ((*id).to_owned(), (*status).to_owned())).collect();
+    let mut found = BTreeMap::new();
+    for _ in 0..600 {
+        found = statuses(collector);
+        if found == expected {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn events_are_told_once_together_and_become_rows() {
+    let mock = Mock::start(Reply::taken);
+    let collector = setup(&meta(&mock, "")).start();
+    let key = key(&collector);
+    let events: Vec<Value> = (0..40).map(|event| purchase(&format!("e{event:02}"))).collect();
+    accepted(&collector, &key, &events);
+    // Sent again, they count, and are not told again.
+    accepted(&collector, &key, &events);
+    eventually("all of them", || (counts(&mock).len() == 40).then_some(()));
+    let expected: Vec<(String, String)> =
+        (0..40).map(|event| (format!("e{event:02}"), "sent".to_owned())).collect();
+    let expected: Vec<(&str, &str)> =
+        expected.iter().map(|(id, status)| (id.as_str(), status.as_str())).collect();
+    await_statuses(&collector, &expected);
+    assert!(counts(&mock).values().all(|count| *count == 1));
+    let told = mock.told();
+    assert!(told.len() <= 3, "{} requests for 40 events", told.len());
+    assert_eq!(told[0].path, "/v25.0/123/events?access_token=s3cret-token");
+    let event = &told[0].body["data"][0];
+    assert_eq!(event["event_name"], "Purchase");
+    assert_eq!(event["custom_data"]["currency"], "EUR");
+    let digest = "8c87b489ce35cf2e2f39f80e282cb2e804932a56a213983eeeb428407d43b52d";
+    assert_eq!(event["user_data"]["em"], json!([digest]));
+    let query = "SELECT count(), uniqExact(conversion_id), any(email_sha256), round(sum(value)), any(currency) FROM weir.conversions FINAL";
+    eventually("a row each", || {
+        (collector.sql(query) == format!("40\t40\t{digest}\t1996\tEUR")).then_some(())
+    });
+    let status = conversions(&collector, &["status"]);
+    assert!(status.contains("demo/meta") && status.contains("sends"), "{status}");
+}
+
+#[test]
+fn one_event_that_is_never_taken_does_not_spoil_the_others() {
+    let refused = r#"{"error":{"code":100,"message":"Invalid parameter"}}"#;
+    let mock = Mock::start(move |told| {
+        if told.ids().iter().any(|id| id == "bad") { Reply::of(400, refused) } else { Reply::taken(told) }
+    });
+    let collector = setup(&meta(&mock, "")).start();
+    let key = key(&collector);
+    let ids = ["a", "b", "bad", "c", "d"];
+    accepted(&collector, &key, &ids.map(purchase));
+    await_statuses(
+        &collector,
+        &[("a", "sent"), ("b", "sent"), ("bad", "dead"), ("c", "sent"), ("d", "sent")],
+    );
+    let dead = conversions(&collector, &["dead"]);
+    let letter: Value = serde_json::from_str(dead.trim()).unwrap();
+    assert_eq!((&letter["id"], &letter["integration"]), (&json!("bad"), &json!("demo/meta")));
+    assert!(letter["why"].as_str().unwrap().contains("100"), "{letter}");
+    // Somebody has put it right.
+    mock.answer(Reply::taken);
+    assert_eq!(conversions(&collector, &["replay", "demo/meta"]), "1 dead letters are sent again\n");
+    await_statuses(&collector, &ids.map(|id| (id, "sent")));
+    assert_eq!(conversions(&collector, &["dead"]), "");
+}
+
+#[test]
+fn what_fails_for_now_is_tried_until_it_is_taken() {
+    let mut times = 0;
+    let mock = Mock::start(move |told| {
+        times += 1;
+        match times {
+            1 => Reply::Cut,
+            2 => Reply::of(500, "<html>"),
+            3 => Reply::of(400, r#"{"error":{"code":2,"message":"Service temporarily unavailable"}}"#),
+            4 => Reply::Answer(429, "{}".to_owned(), vec!["Retry-After: 2".to_owned()]),
+            5 => Reply::Late(Duration::from_millis(300), 200, r#"{"events_received":1}"#.to_owned()),
+            _ => Reply::taken(told),
+        }
+    });
+    let collector = setup(&meta(&mock, "")).start();
+    accepted(&collector, &key(&collector), &[purchase("a")]);
+    await_statuses(&collector, &[("a", "sent")]);
+    let told = mock.told();
+    assert_eq!(told.len(), 5);
+    assert!(told[4].at - told[3].at >= Duration::from_secs(2), "Retry-After was not kept to");
+    assert!(told.iter().all(|told| told.ids() == ["a"]));
+    let query = "SELECT count() FROM weir.conversion_deliveries FINAL WHERE status = 'retrying'";
+    assert_eq!(collector.sql(query), "4");
+}
+
+#[test]
+fn bad_credentials_pause_an_integration_and_lose_nothing() {
+    let mock =
+        Mock::start(|_| Reply::of(400, r#"{"error":{"code":190,"message":"Invalid OAuth access token"}}"#));
+    let collector = setup(&meta(&mock, "")).start();
+    let key = key(&collector);
+    accepted(&collector, &key, &[purchase("a")]);
+    eventually("the pause", || conversions(&collector, &["status"]).contains("paused since").then_some(()));
+    let ready = collector.operations("/readyz").json();
+    assert_eq!(ready["status"], "degraded");
+    let before = mock.told().len();
+    accepted(&collector, &key, &[purchase("b")]);
+    await_statuses(&collector, &[("a", "paused"), ("b", "queued")]);
+    assert_eq!(mock.told().len(), before, "something was sent in the pause");
+    mock.answer(Reply::taken);
+    assert_eq!(
+        conversions(&collector, &["resume", "demo/meta"]),
+        "1 integrations were paused and send again\n"
+    );
+    await_statuses(&collector, &[("a", "sent"), ("b", "sent")]);
+}
+
+#[test]
+fn a_block_that_is_put_right_in_place_ends_a_pause_and_a_stop_waits_for_nothing() {
+    let mock =
+        Mock::start(
+            |told| if told.path.contains("better") { Reply::taken(told) } else { Reply::of(401, "") },
+        );
+    let collector = setup(&meta(&mock, "")).start();
+    accepted(&collector, &key(&collector), &[purchase("a")]);
+    eventually("the pause", || conversions(&collector, &["status"]).contains("paused since").then_some(()));
+    configure(collector.setup(), &meta(&mock, "").replace("s3cret-token", "better"));
+    collector.signal("HUP");
+    await_statuses(&collector, &[("a", "sent")]);
+    let begun = std::time::Instant::now();
+    let (status, log, _) = collector.stop_with("TERM");
+    assert!(status.success() && begun.elapsed() < Duration::from_secs(8), "{:?}\n{log}", begun.elapsed());
+    assert!(!log.contains("in time") && !log.contains("left "), "{log}");
+}
+
+#[test]
+fn a_changed_block_ends_a_pause_and_a_lost_one_keeps_its_queue() {
+    let mock =
+        Mock::start(
+            |told| if told.path.contains("better") { Reply::taken(told) } else { Reply::of(401, "") },
+        );
+    let collector = setup(&meta(&mock, "")).start();
+    let key = key(&collector);
+    accepted(&collector, &key, &[purchase("a")]);
+    eventually("the pause", || conversions(&collector, &["status"]).contains("paused since").then_some(()));
+    configure(collector.setup(), "");
+    collector.signal("HUP");
+    let gone = eventually("the integration gone", || {
+        let status = conversions(&collector, &["status"]);
+        status.contains("not in weir.toml").then_some(status)
+    });
+    assert!(gone.contains("demo/meta") && gone.contains(" 1 "), "{gone}");
+    configure(collector.setup(), &meta(&mock, "").replace("s3cret-token", "better"));
+    collector.signal("HUP");
+    await_statuses(&collector, &[("a", "sent")]);
+}
