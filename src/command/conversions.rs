@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use http::Method;
 use serde::de::DeserializeOwned;
@@ -48,12 +48,12 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status { operations } => status(&operations, out).await,
         Command::Dead { integration, operations } => dead(&operations, integration.as_deref(), out).await,
         Command::Replay { integration, operations } => {
-            let path = path("/conversions/replay", integration.as_deref());
+            let path = path("/conversions/replay", known(&operations, integration.as_deref()).await?);
             let ChangedReport { changed } = told(&operations, Method::POST, &path).await?;
             writeln!(out, "{changed} dead letters are sent again").map_err(Into::into)
         }
         Command::Resume { integration, operations } => {
-            let path = path("/conversions/resume", integration.as_deref());
+            let path = path("/conversions/resume", known(&operations, integration.as_deref()).await?);
             let ChangedReport { changed } = told(&operations, Method::POST, &path).await?;
             writeln!(out, "{changed} integrations were paused and send again").map_err(Into::into)
         }
@@ -78,6 +78,16 @@ async fn told<T: DeserializeOwned>(
     ask(address, method, path)
         .await
         .with_context(|| format!("no collector can be asked on {address} (--ops-listen)"))
+}
+
+/// The name, if there is such an integration.
+async fn known<'a>(operations: &OperationsArgs, name: Option<&'a str>) -> anyhow::Result<Option<&'a str>> {
+    let Some(meant) = name else { return Ok(None) };
+    let ConversionsReport { integrations } = told(operations, Method::GET, "/conversions").await?;
+    if !integrations.iter().any(|report| report.integration == meant) {
+        bail!("there is no integration {meant}; `weir conversions status` shows them all");
+    }
+    Ok(name)
 }
 
 fn path(path: &str, integration: Option<&str>) -> String {
@@ -115,7 +125,9 @@ async fn dead(
     integration: Option<&str>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let report: DeadReport = told(operations, Method::GET, &path("/conversions/dead", integration)).await?;
+    let report: DeadReport =
+        told(operations, Method::GET, &path("/conversions/dead", known(operations, integration).await?))
+            .await?;
     for letter in report.dead {
         writeln!(out, "{}", serde_json::to_string(&letter)?)?;
     }

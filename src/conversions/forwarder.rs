@@ -145,10 +145,13 @@ impl Forwarder {
 
     /// Where a project's conversions of a platform go: nearly always to one integration.
     pub fn integrations(&self, project: &str, platform: &str) -> Vec<Arc<Integration>> {
+        let is_meant = |block: &Option<Arc<Integration>>| {
+            let integration = block.as_ref()?;
+            let meant = integration.project == project && integration.platform.name() == platform;
+            meant.then(|| Arc::clone(integration))
+        };
         let lanes = self.lanes();
-        let all = lanes.iter().flat_map(Lanes::values).filter_map(|lane| lane.block.borrow().clone());
-        all.filter(|integration| integration.project == project && integration.platform.name() == platform)
-            .collect()
+        lanes.iter().flat_map(Lanes::values).filter_map(|lane| is_meant(&lane.block.borrow())).collect()
     }
 
     /// Returns once all of these are durable.

@@ -77,10 +77,8 @@ impl Integration {
 }
 
 impl fmt::Debug for Integration {
+    /// Its name alone: a URL may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Integration")
-            .field("name", &self.name)
-            .field("base_url", &self.base_url)
-            .finish_non_exhaustive()
+        f.debug_struct("Integration").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -21,7 +21,7 @@
 //! shows it. Of `sourceUrl` credentials go, and the parameters that are called like an identifier or hold an address;
 //! an external id that is an address is kept as its digest only.
 
-mod currency;
+pub(super) mod currency;
 mod custom;
 mod event;
 mod members;

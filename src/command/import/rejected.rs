@@ -99,18 +99,15 @@ impl RejectedLines {
         self.check()?;
         let mark = mark(std::path::absolute(&self.path)?.as_os_str().as_encoded_bytes());
         let known = self.written.take().filter(|written| written.mark == mark);
-        let found = match fs::metadata(&self.path) {
-            Ok(found) => Some(found).filter(fs::Metadata::is_file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let length = found.as_ref().map_or(0, fs::Metadata::len);
+        // Locked first: what an import that ends meanwhile has written is not ours to cut.
+        let mut file = open_locked(&self.path)?;
+        let found = file.metadata()?;
+        let length = if found.is_file() { found.len() } else { 0 };
         // More than is known of was written when the import was killed, and is written again.
         let is_ours = known
             .as_ref()
             .is_some_and(|known| if self.goes_on { known.bytes <= length } else { known.bytes == length });
         let kept = known.filter(|_| is_ours && self.goes_on).map_or(0, |known| known.bytes);
-        let mut file = open_locked(&self.path)?;
         if length > 0 && is_ours {
             file.set_len(kept)?;
         } else if length > 0 {

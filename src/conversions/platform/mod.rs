@@ -146,7 +146,7 @@ pub struct Rate {
 }
 
 /// A request to a platform: always a POST of JSON.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Outgoing {
     /// Behind the integration's base URL, with a slash at its beginning; may hold a secret in its query.
     pub path: String,

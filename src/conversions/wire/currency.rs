@@ -18,7 +18,7 @@ const CODES: &[&str] = &[
 ];
 
 /// The code in capitals; `None` where there is no such currency.
-pub(super) fn code(text: &str) -> Option<String> {
+pub(in crate::conversions) fn code(text: &str) -> Option<String> {
     let code = text.to_ascii_uppercase();
     CODES.binary_search(&code.as_str()).is_ok().then_some(code)
 }

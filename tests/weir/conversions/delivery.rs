@@ -93,6 +93,13 @@ fn one_event_that_is_never_taken_does_not_spoil_the_others() {
     let letter: Value = serde_json::from_str(dead.trim()).unwrap();
     assert_eq!((&letter["id"], &letter["integration"]), (&json!("bad"), &json!("demo/meta")));
     assert!(letter["why"].as_str().unwrap().contains("100"), "{letter}");
+    let mistaken = crate::harness::weir()
+        .args(["conversions", "replay", "demo/mta", "--ops-listen", &collector.operations.to_string()])
+        .output()
+        .unwrap();
+    assert_eq!(mistaken.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&mistaken.stderr).into_owned();
+    assert!(said.contains("there is no integration demo/mta"), "{said}");
     // Somebody has put it right.
     mock.answer(Reply::taken);
     assert_eq!(conversions(&collector, &["replay", "demo/meta"]), "1 dead letters are sent again\n");

@@ -5,6 +5,7 @@ mod endpoint;
 mod kills;
 mod mock;
 mod plaintext;
+mod platforms;
 
 use std::path::Path;
 

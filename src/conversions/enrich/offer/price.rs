@@ -2,6 +2,8 @@
 
 use serde_json::{Number, Value};
 
+use crate::conversions::wire::currency;
+
 /// Digits before the decimal separator.
 const MOST_DIGITS: usize = 12;
 
@@ -10,7 +12,7 @@ const MOST_DIGITS: usize = 12;
 pub(in super::super) struct Offer {
     /// Over zero, in units of the currency.
     pub(in super::super) price: Number,
-    /// Three capital letters.
+    /// ISO 4217, in capitals.
     pub(in super::super) currency: String,
 }
 
@@ -22,14 +24,8 @@ impl Offer {
             Value::Number(number) => read_price(&number.to_string())?,
             _ => return None,
         };
-        Some(Self { price, currency: read_currency(currency.as_str()?)? })
+        Some(Self { price, currency: currency::code(currency.as_str()?.trim())? })
     }
-}
-
-fn read_currency(text: &str) -> Option<String> {
-    let text = text.trim();
-    (text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic()))
-        .then(|| text.to_ascii_uppercase())
 }
 
 /// Reads digits, with groups of three and decimals where it is plain which is which. `1.234` may be a thousand or
