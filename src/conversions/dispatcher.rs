@@ -44,6 +44,9 @@ const LONGEST_HELD: Duration = Duration::from_secs(1);
 /// that one which spoils a request with an answer that promises better in a while does not hold up its neighbours.
 const PATIENCE: u32 = 3;
 
+/// Events whose failures are remembered; when there are more, all are forgotten.
+const SUSPECTS: usize = 100_000;
+
 /// An integration's events that are on their way.
 pub(super) struct Dispatcher {
     shared: Arc<Shared>,
@@ -138,7 +141,8 @@ impl Dispatcher {
     /// Sends one request, or waits for the moment at which there may be something to do.
     async fn turn(&mut self, integration: &Arc<Integration>, pace: &Arc<Pace>) {
         let most = (2 * pace.largest()).max(REQUESTS);
-        let has_room = self.in_hand.len() < most && self.under_way.len() < REQUESTS;
+        let bytes: usize = self.in_hand.values().sum();
+        let has_room = self.in_hand.len() < most && bytes < BYTES_IN_HAND && self.under_way.len() < REQUESTS;
         if self.pending.len() < pace.largest() && has_room {
             match self.take(Some(integration), most).await {
                 Took::All => {}
@@ -186,8 +190,8 @@ impl Dispatcher {
     async fn take(&mut self, integration: Option<&Integration>, most: usize) -> Took {
         let (queue, name) = (&self.shared.queue, self.state.name());
         let now = self.shared.clock.now();
-        let held: usize = self.in_hand.values().sum();
-        let room = (most - self.in_hand.len(), BYTES_IN_HAND.saturating_sub(held));
+        let bytes: usize = self.in_hand.values().sum();
+        let room = (most.saturating_sub(self.in_hand.len()), BYTES_IN_HAND.saturating_sub(bytes));
         let except: BTreeSet<Key> = self.in_hand.keys().copied().collect();
         let due = match queue.due(name, now, room, &except).await {
             Ok(due) => due,
@@ -270,6 +274,9 @@ impl Dispatcher {
             _ = self.block.changed() => self.block.mark_changed(),
             Some(ended) = self.under_way.join_next() => {
                 let (keys, ended) = ended.unwrap_or((Vec::new(), Ended::Plainly));
+                if self.suspects.len() > SUSPECTS {
+                    self.suspects.clear();
+                }
                 for key in keys {
                     self.in_hand.remove(&key);
                     match ended {
