@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::conversions::kills;
 use crate::harness::{Client, Collector, Findings, Setup, free_port};
 use crate::readme::{ROOT, run};
 
@@ -236,7 +237,7 @@ fn points(folder: &Path, found: &mut BTreeSet<String>) {
 fn the_matrix_has_every_fail_point() {
     let mut there = BTreeSet::new();
     points(&Path::new(ROOT).join("src"), &mut there);
-    let tried = DEATHS.iter().flat_map(|(points, _)| *points);
+    let tried = DEATHS.iter().flat_map(|(points, _)| *points).chain(&kills::DEATHS);
     let tried: BTreeSet<String> = tried.map(|point| point.split(':').next().unwrap().to_owned()).collect();
     assert_eq!(tried, there);
 }

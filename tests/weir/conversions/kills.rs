@@ -8,19 +8,24 @@ use super::mock::{Mock, Reply, Told};
 use super::{key, meta, purchase, send, setup};
 use crate::harness::{Random, eventually, kills};
 
+/// The fail points of a collector on the way of conversions.
+pub const DEATHS: [&str; 7] = [
+    "queue_committing:2",
+    "queue_committed:2",
+    "queue_committed:3",
+    "outbox_appended",
+    "outbox_appended:2",
+    "conversions_sending:2",
+    "platform_answered:2",
+];
+
 fn told(mock: &Mock) -> BTreeSet<String> {
     mock.told().iter().flat_map(Told::ids).collect()
 }
 
 #[test]
 fn what_was_acknowledged_is_told_whatever_step_it_dies_at() {
-    for point in [
-        "queue_committing:2",
-        "queue_committed:2",
-        "queue_committed:3",
-        "outbox_appended",
-        "outbox_appended:2",
-    ] {
+    for point in DEATHS {
         let mock = Mock::start(Reply::taken);
         let first = setup(&meta(&mock, ""));
         let collector = first.clone().start();

@@ -2,7 +2,7 @@
 
 mod delivery;
 mod endpoint;
-mod kills;
+pub mod kills;
 mod mock;
 mod plaintext;
 mod platforms;
