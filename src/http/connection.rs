@@ -1,8 +1,8 @@
 //! One client's connection, from its first byte to the last one that is thrown away.
 //!
-//! hyper reads and writes; around each request stand, from the outside in: the figures, CORS (but for the script, which
-//! has its own), the net that catches panics, the routes. They are a few lines here and no layers of a framework: boxing
-//! bodies and copying futures from layer to layer took more time than their work. What hyper leaves to us is the end:
+//! hyper reads and writes; around each request stand, from the outside in: the figures, CORS, the net that catches
+//! panics, the routes. They are a few lines here and no layers of a framework: boxing bodies and copying futures from
+//! layer to layer took more time than their work. What hyper leaves to us is the end:
 //!
 //! - A head that came too slowly is answered 408 instead of being cut off.
 //! - An answer given while the client is still sending says `Connection: close`, our half of the connection is
@@ -11,15 +11,17 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderValue, ORIGIN};
+use http::header::{CONNECTION, HeaderValue, ORIGIN};
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Collected, Full};
 use httpdate::fmt_http_date;
@@ -30,13 +32,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::answer::Answer;
 use super::body::RequestBody;
 use super::cors;
 use super::listener::{ListenerSettings, raised};
-use super::pace::{Pace, PacedSocket, overdue};
+use super::pace::{LastWaker, Pace, PacedSocket, overdue};
 use super::rejection::{Form, Rejection};
 use super::routes::{Apis, Routes, form};
 use crate::metrics::figures;
@@ -96,15 +98,14 @@ fn service<A: Apis>(
         async move {
             let answer = AssertUnwindSafe(routes.answer(request, peer)).catch_unwind().await;
             let mut answer = answer.unwrap_or_else(|panic| refusal_of_panic(panic).told_to(form));
-            if !answer.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-                cors::allow(answer.headers_mut(), origin);
-            }
+            cors::allow(answer.headers_mut(), origin);
             if pace.is_body_unread() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             figures().requests.count(answer.status().as_u16());
-            figures().request_seconds.record(started.elapsed());
-            pace.answered();
+            let now = Instant::now();
+            figures().request_seconds.record(now - started);
+            pace.answered(now);
             Ok::<_, Infallible>(answer)
         }
     })
@@ -126,23 +127,26 @@ async fn run<S>(
 where
     S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible>,
 {
+    let flag = stop.clone();
     let mut stopped = pin!(raised(&mut stop));
+    let mut waker = LastWaker::default();
     let mut late = pin!(overdue(pace));
     let mut connection = Pin::new(connection);
     let mut stopping = false;
-    loop {
-        tokio::select! {
-            // In this order: an answer that is written once the shutdown is known says `Connection: close`, and a
-            // head that arrives as its time ends counts as arrived.
-            biased;
-            () = &mut stopped, if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            closed = connection.as_mut() => return End::Closed(closed),
-            () = &mut late => return End::Overdue,
+    // In this order: an answer that is written once the shutdown is known says `Connection: close`, and a head that
+    // arrives as its time ends counts as arrived.
+    poll_fn(|cx| {
+        let may_be_raised = !waker.is_known(cx) || !matches!(flag.has_changed(), Ok(false));
+        if !stopping && may_be_raised && stopped.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            connection.as_mut().graceful_shutdown();
         }
-    }
+        if let Poll::Ready(closed) = connection.as_mut().poll(cx) {
+            return Poll::Ready(End::Closed(closed));
+        }
+        late.as_mut().poll(cx).map(|()| End::Overdue)
+    })
+    .await
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "who catches a panic hands it over")]

@@ -2,7 +2,7 @@
 //!
 //! It stands on every answer, because a page that cannot read a refusal sees a network error in its place. `OPTIONS`
 //! is answered here for every path. Credentials are allowed only because a beacon always sends them; no cookie is
-//! set or read. The script alone passes by, for reasons of its own: see `script.rs`.
+//! set or read. The script alone is open to every page by itself, for reasons of its own: see `script.rs`.
 //!
 //! By hand, because tower-http's layer took 7,100 of a request's 48,900 instructions.
 
@@ -25,6 +25,9 @@ const KNOWN_HEADERS: HeaderValue =
 /// The headers that a page may read, next to those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, ratelimit, ratelimit-policy");
 
+/// The origin of every page alike.
+pub(super) const EVERYONE: HeaderValue = HeaderValue::from_static("*");
+
 /// What a preflight is told, whatever it asks about: 200, and that the headers it names may be sent.
 pub(super) fn preflight(request: &HeaderMap) -> Answer {
     let mut answer = Answer::new(Full::default());
@@ -41,10 +44,17 @@ pub(super) fn origin(request: &HeaderMap) -> Option<&str> {
     request.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"))
 }
 
-/// Lets the page at `origin`, which may be `null`, read an answer, when it may come back, and how it stands with its limits.
+/// Lets the page at `origin`, which may be `null`, read an answer, when it may come back, and how it stands with its
+/// limits. An answer to every page stays as it is.
 pub(super) fn allow(answer: &mut HeaderMap, origin: Option<HeaderValue>) {
-    if let Some(origin) = origin {
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    match (answer.get(ACCESS_CONTROL_ALLOW_ORIGIN), origin) {
+        (Some(allowed), _) if allowed == EVERYONE => return,
+        (_, Some(origin)) => drop(answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin)),
+        (Some(_), None) => drop(answer.remove(ACCESS_CONTROL_ALLOW_ORIGIN)),
+        (None, None) => {}
+    }
+    if answer.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS) {
+        return;
     }
     answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

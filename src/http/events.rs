@@ -7,6 +7,7 @@
 //! A client over its limit is refused before its body is looked at, a project over its own as soon as it is known.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -51,6 +52,14 @@ pub struct Intake {
     pub(crate) rate_limits: RateLimits,
     pub(crate) forwarder: Forwarder,
 }
+
+/// What nearly every answer is, with all of its headers: to put them together took 1,400 instructions, a copy takes 400.
+static RECEIVED_ONE: LazyLock<Answer> = LazyLock::new(|| {
+    let mut answer = text(StatusCode::OK, "application/json", r#"{"received":1}"#);
+    // Any origin keeps the place of the real one.
+    cors::allow(answer.headers_mut(), Some(HeaderValue::from_static("null")));
+    answer
+});
 
 #[derive(Serialize)]
 struct Received<'a> {
@@ -247,8 +256,7 @@ fn answer(decoded: &Decoded<'_>) -> Result<Answer, Rejection> {
         return Err(Rejection::of_event(first, decoded.batch));
     }
     if let ([_], []) = (&decoded.events[..], &decoded.rejected[..]) {
-        // What nearly every answer is; to put it together took 800 instructions.
-        return Ok(text(StatusCode::OK, "application/json", r#"{"received":1}"#));
+        return Ok(RECEIVED_ONE.clone());
     }
     let rejected = decoded.rejected.iter().map(|rejected| RejectedEvent {
         index: rejected.index,

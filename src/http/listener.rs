@@ -170,9 +170,9 @@ impl<A: Apis> Worker<A> {
         }
         drop((listener, self.socket, stopped));
         stop.send_replace(true);
-        // Each connection holds a receiver.
+        // Each connection holds two receivers.
         if timeout(self.settings.drain_timeout, stop.closed()).await.is_err() {
-            let open = stop.receiver_count();
+            let open = stop.receiver_count() / 2;
             tracing::warn!(open, "connections were cut off: their requests outlasted the drain timeout");
         }
         Ok(())

@@ -13,6 +13,7 @@ use http_body_util::Full;
 
 use super::accept::{Coding, preferred};
 use super::answer::Answer;
+use super::cors;
 use crate::snippet::script;
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -48,7 +49,7 @@ pub(super) fn answer(request: &HeaderMap, lifetime: Lifetime) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, lifetime.cache_control());
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, cors::EVERYONE);
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(etag) = HeaderValue::from_str(&variant.etag) {
