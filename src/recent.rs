@@ -11,12 +11,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use tokio::sync::Notify;
 use uuid::Uuid;
-
-/// An event's id is unique within its project only.
-type Key = (Uuid, Uuid);
 
 /// The window is split by id, so that the threads of the listener rarely meet at one lock.
 const SHARDS: usize = 16;
@@ -27,25 +23,31 @@ pub struct RecentEvents(Arc<Shared>);
 
 struct Shared {
     shards: [Mutex<Shard>; SHARDS],
-    /// `SipHash` under a key of our own, since strangers choose the ids. An id is hashed once for shard and table, on
-    /// its arrival: with a map in each shard it was hashed six times, which took 1,900 instructions.
+    /// `SipHash` under a key of our own, since strangers choose the ids.
     hasher: RandomState,
     /// Ids of one generation of a shard.
     generation: usize,
 }
 
-/// Two generations: when the young one is full it becomes the old one, and the old one is forgotten. A window so
-/// holds between half and all of its capacity, without an order to keep.
-#[derive(Default)]
-struct Shard {
-    young: HashTable<(Key, State)>,
-    old: HashTable<(Key, State)>,
+/// An event's id, which is unique within its project only, in 16 bytes: that two ids among a million others have the
+/// same has a chance below 2^-80. Each look into a large table is a cache miss or two: with both ids and a state in every
+/// entry, 48 bytes, a request took 0.06 more of the CPU of a server that stores nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    /// Of both ids. Made once, for the shard and the tables.
+    hash: u64,
+    /// The event's id, folded.
+    event: u64,
 }
 
-#[derive(Clone)]
-enum State {
-    Stored,
-    Pending(Arc<Outcome>),
+/// What is stored stands in two generations: when the young one is full it becomes the old one, and the old one is
+/// forgotten. A window so holds between half and all of its capacity, without an order to keep.
+#[derive(Default)]
+struct Shard {
+    /// A few only, as many as there are requests on their way to the disk.
+    pending: HashTable<(Fingerprint, Arc<Outcome>)>,
+    young: HashTable<Fingerprint>,
+    old: HashTable<Fingerprint>,
 }
 
 /// How the first copy of an event fares.
@@ -92,13 +94,13 @@ pub struct Reservation {
     window: RecentEvents,
     /// Made for the first id.
     outcome: Option<Arc<Outcome>>,
-    keys: Vec<(u64, Key)>,
+    ids: Vec<Fingerprint>,
     /// How many there may be.
     events: usize,
 }
 
 impl RecentEvents {
-    /// A window of at most `capacity` ids, each of about 90 bytes.
+    /// A window of at most `capacity` ids, each of 20 to 40 bytes.
     pub fn new(capacity: usize) -> Self {
         let generation = (capacity / SHARDS / 2).max(1);
         let shards = std::array::from_fn(|_| Mutex::default());
@@ -107,63 +109,62 @@ impl RecentEvents {
 
     /// A reservation for the ids of one request with so many events, empty at first.
     pub fn reservation(&self, events: usize) -> Reservation {
-        Reservation { window: self.clone(), outcome: None, keys: Vec::new(), events }
+        Reservation { window: self.clone(), outcome: None, ids: Vec::new(), events }
     }
 
-    fn hash(&self, key: &Key) -> u64 {
-        let (project, event) = key;
+    fn fingerprint(&self, project: Uuid, event: Uuid) -> Fingerprint {
         let mut hasher = self.0.hasher.build_hasher();
         hasher.write([*project.as_bytes(), *event.as_bytes()].as_flattened());
-        hasher.finish()
+        let (high, low) = event.as_u64_pair();
+        Fingerprint { hash: hasher.finish(), event: high ^ low }
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, id: Fingerprint) -> MutexGuard<'_, Shard> {
         // Not by the lowest bits, which choose the place in a table, nor by the highest, which it compares.
-        let shard = (hash >> 32) as usize % SHARDS;
+        let shard = (id.hash >> 32) as usize % SHARDS;
         self.0.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shard {
-    /// Makes room in the young generation; afterwards a key is looked for in both.
-    fn age(&mut self, generation: usize) {
+    fn is_stored(&self, id: Fingerprint) -> bool {
+        [&self.young, &self.old].iter().any(|stored| stored.find(id.hash, |known| *known == id).is_some())
+    }
+
+    fn store(&mut self, id: Fingerprint, generation: usize) {
         if self.young.len() >= generation {
             std::mem::swap(&mut self.young, &mut self.old);
-            // It keeps its room: to grow again would hash every id a second time.
+            // It keeps its room, which it is going to need.
             self.young.clear();
         }
+        self.young.insert_unique(id.hash, id, |known| known.hash);
     }
 }
 
 impl Reservation {
     /// Asks for an event's id, and reserves it if it is new.
     pub fn claim(&mut self, project: Uuid, event: Uuid) -> Claim {
-        let key = (project, event);
-        let hash = self.window.hash(&key);
-        let mut shard = self.window.shard(hash);
-        shard.age(self.window.0.generation);
-        let is_it = |(known, _): &(Key, State)| *known == key;
-        if let Some((_, state)) = shard.old.find(hash, is_it) {
-            return state.clone().into();
+        let id = self.window.fingerprint(project, event);
+        let mut shard = self.window.shard(id);
+        if let Some((_, outcome)) = shard.pending.find(id.hash, |(pending, _)| *pending == id) {
+            return Claim::Pending(Arc::clone(outcome));
         }
-        match shard.young.entry(hash, is_it, |(known, _)| self.window.hash(known)) {
-            Entry::Occupied(known) => known.get().1.clone().into(),
-            Entry::Vacant(new) => {
-                let outcome = self.outcome.get_or_insert_default();
-                new.insert((key, State::Pending(Arc::clone(outcome))));
-                drop(shard);
-                if self.keys.is_empty() {
-                    self.keys = Vec::with_capacity(self.events);
-                }
-                self.keys.push((hash, key));
-                Claim::Ours
-            }
+        if shard.is_stored(id) {
+            return Claim::Stored;
         }
+        let outcome = Arc::clone(self.outcome.get_or_insert_default());
+        shard.pending.insert_unique(id.hash, (id, outcome), |(pending, _)| pending.hash);
+        drop(shard);
+        if self.ids.is_empty() {
+            self.ids = Vec::with_capacity(self.events);
+        }
+        self.ids.push(id);
+        Claim::Ours
     }
 
     /// Whether no id was reserved.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.ids.is_empty()
     }
 
     /// Says whether the request's events are durable now, to the window and to whoever waits for them.
@@ -173,20 +174,13 @@ impl Reservation {
 
     fn decide(&mut self, stored: bool) {
         let Some(ours) = self.outcome.take() else { return };
-        for (hash, key) in self.keys.drain(..) {
-            let shard = &mut *self.window.shard(hash);
-            // It may have grown old meanwhile, or been forgotten.
-            for generation in [&mut shard.young, &mut shard.old] {
-                let Ok(mut known) = generation.find_entry(hash, |(known, _)| *known == key) else { continue };
-                if !matches!(&known.get().1, State::Pending(outcome) if Arc::ptr_eq(outcome, &ours)) {
-                    continue;
-                }
-                if stored {
-                    known.get_mut().1 = State::Stored;
-                } else {
-                    known.remove();
-                }
-                break;
+        for id in self.ids.drain(..) {
+            let mut shard = self.window.shard(id);
+            if let Ok(pending) = shard.pending.find_entry(id.hash, |(pending, _)| *pending == id) {
+                pending.remove();
+            }
+            if stored {
+                shard.store(id, self.window.0.generation);
             }
         }
         ours.decide(stored);
@@ -196,15 +190,6 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.decide(false);
-    }
-}
-
-impl From<State> for Claim {
-    fn from(state: State) -> Self {
-        match state {
-            State::Stored => Self::Stored,
-            State::Pending(outcome) => Self::Pending(outcome),
-        }
     }
 }
 
@@ -276,6 +261,7 @@ mod tests {
             .iter()
             .map(|shard| {
                 let shard = shard.lock().unwrap();
+                assert_eq!(shard.pending.len(), 0);
                 shard.young.len() + shard.old.len()
             })
             .sum();

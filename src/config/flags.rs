@@ -267,7 +267,7 @@ pub(super) struct LimitArgs {
     #[arg(long, env = "WEIR_MAX_URL", default_value = "8KiB", value_name = "SIZE", value_parser = parse_size)]
     pub(super) max_url: usize,
 
-    /// Ids of recent events remembered, so that one sent again is dropped at once; about 90 bytes each
+    /// Ids of recent events remembered, so that one sent again is dropped at once; about 40 bytes each
     #[arg(long, env = "WEIR_RECENT_EVENTS", default_value_t = 500_000, value_name = "COUNT")]
     pub(super) recent_events: u32,
 
