@@ -134,7 +134,6 @@ impl Shard {
     fn store(&mut self, id: Fingerprint, generation: usize) {
         if self.young.len() >= generation {
             std::mem::swap(&mut self.young, &mut self.old);
-            // It keeps its room, which it is going to need.
             self.young.clear();
         }
         self.young.insert_unique(id.hash, id, |known| known.hash);

@@ -17,7 +17,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -32,7 +32,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::body::RequestBody;
@@ -103,9 +103,8 @@ fn service<A: Apis>(
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             figures().requests.count(answer.status().as_u16());
-            let now = Instant::now();
-            figures().request_seconds.record(now - started);
-            pace.answered(now);
+            figures().request_seconds.record(started.elapsed());
+            pace.answered();
             Ok::<_, Infallible>(answer)
         }
     })

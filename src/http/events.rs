@@ -171,15 +171,36 @@ impl Intake {
         self.rate_limits.project(project)?;
         let visitor = (decoded.source == Source::Snippet).then(|| self.visitor(headers, peer));
         let batch = Batch { decoded: &decoded, project, visitor, received_at, rejected: &self.rejected };
-        match self.keep(&batch, &pace).await {
+        let begun = self.begin(&batch);
+        if decoded.rejected.is_empty() && begun.is_alone() {
+            // What it held while it waits would be out of the cache when it goes on, where the next request finds
+            // what it frees now still there: 1.56 instead of 1.69 times the CPU of a server that stores nothing.
+            let received = decoded.events.len();
+            drop(batch);
+            drop(decoded);
+            drop((head, body));
+            begun.finish(&pace).await?;
+            return Ok(answer(received, Vec::new()));
+        }
+        match self.keep_begun(begun, &batch, &pace).await {
             // Nothing of it is acknowledged, so its own faults are the better answer.
             Err(error) if !decoded.events.is_empty() => return Err(error.into()),
-            Ok(_) | Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
         for rejected in &decoded.rejected {
             count_rejected(rejected.code);
         }
-        answer(&decoded)
+        if decoded.events.is_empty()
+            && let Some(first) = decoded.rejected.first()
+        {
+            return Err(Rejection::of_event(first, decoded.batch));
+        }
+        let rejected = decoded.rejected.iter().map(|rejected| RejectedEvent {
+            index: rejected.index,
+            field: rejected.field,
+            message: &rejected.message,
+        });
+        Ok(answer(decoded.events.len(), rejected.collect()))
     }
 
     async fn find_project(&self, key: &str, headers: &HeaderMap) -> Result<Uuid, Rejection> {
@@ -249,20 +270,9 @@ fn admit(project: &Project, headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(project.admit(cors::origin(headers))?)
 }
 
-fn answer(decoded: &Decoded<'_>) -> Result<Answer, Rejection> {
-    if decoded.events.is_empty()
-        && let Some(first) = decoded.rejected.first()
-    {
-        return Err(Rejection::of_event(first, decoded.batch));
+fn answer(received: usize, rejected: Vec<RejectedEvent<'_>>) -> Answer {
+    if received == 1 && rejected.is_empty() {
+        return RECEIVED_ONE.clone();
     }
-    if let ([_], []) = (&decoded.events[..], &decoded.rejected[..]) {
-        return Ok(RECEIVED_ONE.clone());
-    }
-    let rejected = decoded.rejected.iter().map(|rejected| RejectedEvent {
-        index: rejected.index,
-        field: rejected.field,
-        message: &rejected.message,
-    });
-    let answer = Received { received: decoded.events.len(), rejected: rejected.collect() };
-    Ok(json(StatusCode::OK, &answer))
+    json(StatusCode::OK, &Received { received, rejected })
 }

@@ -57,6 +57,38 @@ pub(super) trait Batch: Sync {
     fn encode_rest(&self, _entry: &mut Entry) {}
 }
 
+/// A batch that was handed to the journal.
+pub(super) struct Begun {
+    commit: Commit,
+    elsewhere: Elsewhere,
+    events: usize,
+}
+
+impl Begun {
+    /// Whether the batch is not needed any more: no other request is writing any of its events.
+    pub(super) fn is_alone(&self) -> bool {
+        self.elsewhere.is_empty()
+    }
+
+    /// Returns once the events of a batch that [is not needed](Self::is_alone) are durable.
+    pub(super) async fn finish(self, pace: &Pace) -> Result<(), JournalError> {
+        wait(self.events, self.commit.finish(), pace).await
+    }
+}
+
+/// Waits for so many events, of which `keeping` says how many were written.
+async fn wait(
+    events: usize,
+    keeping: impl Future<Output = Result<usize, JournalError>>,
+    pace: &Pace,
+) -> Result<(), JournalError> {
+    let kept = pace.within(DURABLE_WITHIN, keeping).await;
+    let written = kept.unwrap_or(Err(JournalError::Failed))?;
+    figures().events_accepted.increment(written as u64);
+    figures().events_repeated.increment((events - written) as u64);
+    Ok(())
+}
+
 impl Intake {
     /// A request's body, with its `Content-Encoding` undone.
     pub(super) async fn read(&self, headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Rejection> {
@@ -69,18 +101,30 @@ impl Intake {
         Ok(body)
     }
 
-    /// Returns once every event of the batch is durable, by this request or by another one that brought it too;
-    /// says how many are by this one.
-    pub(super) async fn keep(&self, batch: &impl Batch, pace: &Pace) -> Result<usize, JournalError> {
-        let kept = pace.within(DURABLE_WITHIN, self.keep_all(batch)).await;
-        let written = kept.unwrap_or(Err(JournalError::Failed))?;
-        figures().events_accepted.increment(written as u64);
-        figures().events_repeated.increment((batch.events() - written) as u64);
-        Ok(written)
+    /// Hands a batch to the journal.
+    pub(super) fn begin(&self, batch: &impl Batch) -> Begun {
+        let (commit, elsewhere) = self.write(batch, None);
+        Begun { commit, elsewhere, events: batch.events() }
     }
 
-    async fn keep_all(&self, batch: &impl Batch) -> Result<usize, JournalError> {
-        let (commit, mut elsewhere) = self.write(batch, None);
+    /// Returns once every event of the batch is durable, by this request or by another one that brought it too.
+    pub(super) async fn keep(&self, batch: &impl Batch, pace: &Pace) -> Result<(), JournalError> {
+        let begun = self.begin(batch);
+        self.keep_begun(begun, batch, pace).await
+    }
+
+    /// The same for a batch that was handed over.
+    pub(super) async fn keep_begun(
+        &self,
+        begun: Begun,
+        batch: &impl Batch,
+        pace: &Pace,
+    ) -> Result<(), JournalError> {
+        wait(batch.events(), self.keep_all(begun, batch), pace).await
+    }
+
+    async fn keep_all(&self, begun: Begun, batch: &impl Batch) -> Result<usize, JournalError> {
+        let Begun { commit, mut elsewhere, .. } = begun;
         let mut written = commit.finish().await?;
         for _ in 0..ROUNDS {
             let mut failed = Vec::new();

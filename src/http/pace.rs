@@ -7,8 +7,8 @@
 //!
 //! hyper has one timer for both a head that trickles in and a connection that rests between two requests, and makes
 //! a new one for each request. The two need different limits: a load balancer must not find a resting connection
-//! closed under it, and a head of 60 seconds is an attack. So the clock is kept here: moments are stored as they
-//! pass, and one timer per connection looks at them when it rings. It also ends a connection whose client does not
+//! closed under it, and a head of 60 seconds is an attack. So the clock is kept here: what is due is stored step by
+//! step, and one timer per connection looks at it when it rings. It also ends a connection whose client does not
 //! read its answers, which hyper would hold for ever; and it wakes who waits for a body or for the disk when that has
 //! taken too long, so that a request needs no timer of its own.
 
@@ -24,20 +24,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-/// It is our turn: the client has no deadline.
-const NONE: u64 = u64::MAX;
+/// When something is due: in milliseconds after the connection was opened, or in a [time from now](Self::set), which is
+/// the next look at the clock. There is one each time that the connection's task has run, and none at each step.
+struct Due(AtomicU64);
 
-/// The patience with a request that has waited long enough.
-const ENDED: u64 = u64::MAX - 1;
+const OVER: u64 = 0;
+const NEVER: u64 = u64::MAX;
+const FROM_NOW: u64 = 1 << 63;
+
+impl Due {
+    const fn never() -> Self {
+        Self(AtomicU64::new(NEVER))
+    }
+
+    fn set(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(NEVER);
+        self.0.store(time.min(FROM_NOW / 2) | FROM_NOW, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(NEVER, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.store(OVER, Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == OVER
+    }
+
+    fn at(&self, now: u64) -> u64 {
+        let due = self.0.load(Ordering::Relaxed);
+        if due == NEVER || due & FROM_NOW == 0 {
+            return due;
+        }
+        let due = now + (due & !FROM_NOW);
+        self.0.store(due, Ordering::Relaxed);
+        due
+    }
+}
 
 /// Where a connection stands. Shared by its socket, its bodies and its timer, which all run in one task: the
 /// atomics only satisfy `Sync`.
 pub(super) struct Pace {
     opened: Instant,
-    /// The client's, in milliseconds after `opened`, or [`NONE`].
-    deadline: AtomicU64,
-    /// When the request being served has waited [long enough](Self::within); likewise.
-    patience: AtomicU64,
+    /// What the client owes us. Nothing while it is our turn.
+    deadline: Due,
+    /// The end of the request being served, if it takes [too long](Self::within).
+    patience: Due,
     /// The next byte that is read begins a head.
     idle: AtomicBool,
     body_unread: AtomicBool,
@@ -50,20 +85,20 @@ impl Pace {
     pub(super) fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
         let pace = Self {
             opened: Instant::now(),
-            deadline: AtomicU64::new(NONE),
-            patience: AtomicU64::new(NONE),
+            deadline: Due::never(),
+            patience: Due::never(),
             idle: AtomicBool::new(false),
             body_unread: AtomicBool::new(false),
             header_timeout,
             idle_timeout,
         };
-        pace.due_in(header_timeout);
+        pace.deadline.set(header_timeout);
         pace
     }
 
     /// A head has been read and is being answered.
     pub(super) fn serving(&self, has_body: bool) {
-        self.deadline.store(NONE, Ordering::Relaxed);
+        self.deadline.clear();
         self.idle.store(false, Ordering::Relaxed);
         self.body_unread.store(has_body, Ordering::Relaxed);
     }
@@ -79,8 +114,8 @@ impl Pace {
     }
 
     /// The answer is ready: the client may read it, and rest.
-    pub(super) fn answered(&self, now: Instant) {
-        self.deadline.store(self.moment(now + self.idle_timeout), Ordering::Relaxed);
+    pub(super) fn answered(&self) {
+        self.deadline.set(self.idle_timeout);
         self.idle.store(true, Ordering::Relaxed);
     }
 
@@ -92,7 +127,7 @@ impl Pace {
     /// Bytes have come in.
     fn heard(&self) {
         if self.is_idle() {
-            self.due_in(self.header_timeout);
+            self.deadline.set(self.header_timeout);
             self.idle.store(false, Ordering::Relaxed);
         }
     }
@@ -100,41 +135,21 @@ impl Pace {
     /// What comes of `work`, unless it takes longer than `time`. Only for the request that is being served, whose task
     /// the connection's timer wakes.
     pub(super) async fn within<F: Future>(&self, time: Duration, work: F) -> Option<F::Output> {
-        self.patience.store(self.moment_in(time), Ordering::Relaxed);
+        self.patience.set(time);
         // Also when the work panics, or its client has gone.
         let _patient = Patient(self);
         let mut work = pin!(work);
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.patience.load(Ordering::Relaxed) == ENDED => Poll::Ready(None),
+            Poll::Pending if self.patience.is_over() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await
     }
 
-    fn due_in(&self, time: Duration) {
-        self.deadline.store(self.moment_in(time), Ordering::Relaxed);
-    }
-
-    fn moment_in(&self, time: Duration) -> u64 {
-        self.moment(Instant::now() + time)
-    }
-
-    fn moment(&self, time: Instant) -> u64 {
-        u64::try_from((time - self.opened).as_millis()).unwrap_or(NONE)
-    }
-
-    fn is_overdue(&self, now: u64) -> bool {
-        self.deadline.load(Ordering::Relaxed) <= now
-    }
-
-    fn instant(&self, moment: u64) -> Instant {
-        self.opened + Duration::from_millis(moment)
-    }
-
-    /// When somebody has to be woken next.
-    fn alarm(&self) -> u64 {
-        self.deadline.load(Ordering::Relaxed).min(self.patience.load(Ordering::Relaxed))
+    /// Milliseconds since the connection was opened.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
     }
 }
 
@@ -143,36 +158,38 @@ struct Patient<'a>(&'a Pace);
 
 impl Drop for Patient<'_> {
     fn drop(&mut self) {
-        self.0.patience.store(NONE, Ordering::Relaxed);
+        self.0.patience.clear();
     }
 }
 
 /// Resolves when the client has missed its deadline. To be polled after whatever serves the connection.
 pub(super) async fn overdue(pace: &Pace) {
-    let latest = || pace.moment_in(pace.idle_timeout);
-    let mut set = pace.alarm().min(latest());
-    let mut timer = pin!(sleep_until(pace.instant(set)));
+    let look_again = u64::try_from(pace.idle_timeout.as_millis()).unwrap_or(NEVER);
+    let mut set = 0;
+    let mut timer = pin!(sleep_until(pace.opened));
     let mut waker = LastWaker::default();
     poll_fn(|cx| {
         loop {
-            let (now, next) = (pace.moment_in(Duration::ZERO), pace.alarm());
-            if pace.is_overdue(now) {
+            let now = pace.now();
+            let (deadline, patience) = (pace.deadline.at(now), pace.patience.at(now));
+            if deadline <= now {
                 return Poll::Ready(());
             }
-            if next <= now {
+            if patience <= now {
                 // It is polled again before we are, and finds that it has waited long enough.
-                pace.patience.store(ENDED, Ordering::Relaxed);
+                pace.patience.end();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            let next = deadline.min(patience);
             // Not yet over, and early enough.
             let is_set = now < set && set <= next;
             if waker.is_known(cx) && is_set {
                 return Poll::Pending;
             }
             if !is_set {
-                set = next.min(latest());
-                timer.as_mut().reset(pace.instant(set));
+                set = next.min(now.saturating_add(look_again));
+                timer.as_mut().reset(pace.opened + Duration::from_millis(set));
             }
             ready!(timer.as_mut().poll(cx));
         }
@@ -258,7 +275,7 @@ mod tests {
     use std::future::pending;
 
     use futures_util::FutureExt as _;
-    use tokio::time::{advance, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -297,9 +314,9 @@ mod tests {
         let panicking = pace.within(HEAD, async { panic!("a defect") });
         assert!(std::panic::AssertUnwindSafe(panicking).catch_unwind().await.is_err());
         assert!(timeout(Duration::from_secs(1), pace.within(HEAD, pending::<()>())).await.is_err());
-        assert_eq!(pace.alarm(), NONE);
-        pace.answered(Instant::now());
-        advance(Duration::from_secs(30)).await;
+        assert_eq!((pace.deadline.at(0), pace.patience.at(0)), (NEVER, NEVER));
+        pace.answered();
+        assert!(timeout(Duration::from_secs(30), overdue(&pace)).await.is_err());
         let (answer, took) = serve(&pace, pending::<()>()).await;
         assert_eq!(answer, None);
         assert!(took >= Duration::from_secs(45) && took < Duration::from_millis(45_005), "{took:?}");

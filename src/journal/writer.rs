@@ -19,6 +19,9 @@ use crate::metrics::figures;
 /// How long the writer waits before it tries a disk again that has failed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// So few that they stay in the cache while a file is filled with them.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
 /// Parked segments make the open one wait up to 64 times its age.
 const MOST_DOUBLINGS: usize = 6;
 
@@ -75,13 +78,15 @@ impl OpenSegment {
         if self.length > end || end < most / 4 || group > most / 4 {
             return;
         }
-        let room = most.min(end);
-        let zeros = vec![0; usize::try_from(room).unwrap_or_default()];
-        // On a disk that has none left the records may still have had theirs.
-        if let Err(error) = self.file.write_at(&zeros, end) {
-            tracing::debug!(%error, segment = self.head.number, "made no room behind the records");
+        self.length = end + most.min(end);
+        for at in (end..self.length).step_by(ZEROS.len()) {
+            let left = usize::try_from(self.length - at).unwrap_or(ZEROS.len());
+            // On a disk that has none left the records may still have had theirs.
+            if let Err(error) = self.file.write_at(&ZEROS[..left.min(ZEROS.len())], at) {
+                tracing::debug!(%error, segment = self.head.number, "made no room behind the records");
+                return;
+            }
         }
-        self.length += room;
     }
 }
 
