@@ -16,7 +16,7 @@ use super::answer::{is_html, saying, told, unreadable};
 use super::body::json as to_json;
 use super::credential::escaped;
 use super::server_event::{Put, server_event};
-use super::{Outgoing, Platform, Rate, Reply, Setting, Verdict, by_status};
+use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, by_status};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Integration};
 use crate::event::Timestamp;
@@ -28,7 +28,7 @@ impl Platform for Meta {
         "meta"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://graph.facebook.com"
     }
 

@@ -1,5 +1,6 @@
 //! The platforms: each is one file that says what the platform wants to be told, and how its answers read. A new one is
-//! such a file and its line in [`ALL`].
+//! such a file, its `mod` here and its line in [`ALL`]. Tests ask for the rest: its rows and its block in `README.md`,
+//! and in `tests/weir/conversions/platforms.rs` the line that says where it is told and what it answers.
 //!
 //! What a platform takes, at which rate, and what it wants hashed how is described in `README.md` for those who set it
 //! up; the facts were gathered from the platforms' documentation in November 2026.
@@ -41,15 +42,16 @@ pub trait Platform: Sync {
         &[]
     }
 
-    /// Its public base URL; empty where the settings say it.
-    fn base_url(&self) -> &'static str;
+    /// The base URL of an integration that sets none, which [`Outgoing::path`] follows.
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str;
 
-    /// The base URL of an integration that sets none.
-    fn default_base_url(&self, _settings: Settings<'_>) -> String {
-        self.base_url().to_owned()
+    /// The setting that has the whole URL instead, for a platform that has no address of its own.
+    fn url_setting(&self) -> Option<&'static str> {
+        None
     }
 
-    /// The settings in its block of `weir.toml` that are its own.
+    /// The settings in its block of `weir.toml` that are its own. Where `name` is one of them, a project may have
+    /// several blocks that differ by it.
     fn settings(&self) -> &'static [Setting];
 
     /// Whether the settings go together; a sentence that says what is missing.
@@ -79,7 +81,9 @@ pub trait Platform: Sync {
     }
 
     /// Its own name for one of our event types; `None` where it has none and is told as given.
-    fn event_name(&self, event_type: &str) -> Option<&'static str>;
+    fn event_name(&self, _event_type: &str) -> Option<&'static str> {
+        None
+    }
 
     /// Whether it takes events of this name: its own or given by [`event_name`], or one that the integration's
     /// `event_names` gives; what it expects of one.
@@ -88,7 +92,9 @@ pub trait Platform: Sync {
     }
 
     /// Whether it can take the event at all: what it requires is there, whatever the event's name. See [`check`].
-    fn check(&self, conversion: &Conversion) -> Result<(), Fault>;
+    fn check(&self, _conversion: &Conversion) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Whether two events may go in one request.
     fn share_a_request(&self, _one: &Conversion, _other: &Conversion) -> bool {
@@ -115,7 +121,7 @@ pub struct Setting {
     pub key: &'static str,
     /// Whether a block without it is refused.
     pub required: bool,
-    /// Whether its value may be `env:NAME` or `file:PATH`, and is never shown.
+    /// Whether it is never to be shown.
     pub secret: bool,
 }
 
@@ -200,6 +206,15 @@ pub fn by_status(status: StatusCode) -> Verdict {
 /// The platform of this name or alias.
 pub fn find(name: &str) -> Option<&'static dyn Platform> {
     ALL.iter().copied().find(|platform| platform.name() == name || platform.aliases().contains(&name))
+}
+
+/// Every platform's name and aliases, for people.
+pub fn names() -> String {
+    let name = |platform: &&dyn Platform| match platform.aliases() {
+        [] => platform.name().to_owned(),
+        aliases => format!("{} (or {})", platform.name(), aliases.join(", ")),
+    };
+    ALL.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// The platform's own name for the conversion's event: the integration's, else the platform's, else as given.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::{saying, told, unreadable};
 use super::body::json as to_json;
-use super::credential::{bearer, check_headers, escaped};
+use super::credential::{bearer, escaped};
 use super::server_event::{Put, server_event};
 use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, by_status};
 use crate::conversions::identity::IdentityRules;
@@ -24,16 +24,12 @@ impl Platform for Pinterest {
         "pinterest"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://api.pinterest.com"
     }
 
     fn settings(&self) -> &'static [Setting] {
         const { &[Setting::required("ad_account_id"), Setting::required("access_token").secret()] }
-    }
-
-    fn check_settings(&self, settings: Settings<'_>) -> Result<(), String> {
-        check_headers(settings, &["access_token"])
     }
 
     fn identity(&self) -> IdentityRules {

@@ -67,7 +67,10 @@ pub(super) fn integration(platform: &'static dyn Platform, settings: &[(&'static
         name: format!("shop/{}", platform.name()),
         project: "shop".into(),
         platform,
-        base_url: platform.default_base_url(&|key| set(settings, key)),
+        base_url: match platform.url_setting() {
+            Some(key) => set(settings, key).unwrap_or_default(),
+            None => platform.base_url(&|key| set(settings, key)).to_owned(),
+        },
         settings: settings.iter().map(|(key, value)| (*key, Secret::new(*value))).collect(),
         default_country_code: None,
         limited_data_use: false,

@@ -13,7 +13,7 @@ use serde_json::Number;
 
 use super::answer::{saying, told, unreadable};
 use super::body::json as to_json;
-use super::credential::{check_headers, escaped, secret_header};
+use super::credential::{escaped, secret_header};
 use super::{LimitedUse, Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Identity, Integration};
@@ -32,7 +32,7 @@ impl Platform for Twitter {
         &["x"]
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://ads-api.x.com"
     }
 
@@ -46,10 +46,6 @@ impl Platform for Twitter {
         }
     }
 
-    fn check_settings(&self, settings: Settings<'_>) -> Result<(), String> {
-        check_headers(settings, &["pixel_token"])
-    }
-
     fn identity(&self) -> IdentityRules {
         IdentityRules::TIKTOK
     }
@@ -60,10 +56,6 @@ impl Platform for Twitter {
 
     fn limited_use(&self) -> LimitedUse {
         LimitedUse::Unknown
-    }
-
-    fn event_name(&self, _event_type: &str) -> Option<&'static str> {
-        None
     }
 
     fn check(&self, conversion: &Conversion) -> Result<(), Fault> {

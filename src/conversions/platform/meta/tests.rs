@@ -8,6 +8,7 @@ const SETTINGS: &[(&str, &str)] = &[("pixel_id", "123"), ("access_token", "app|t
 fn a_full_event_tells_everything() {
     let integration = integration(&Meta, SETTINGS);
     let request = Meta.request(&integration, &[&full()], MOMENT);
+    assert_eq!(integration.base_url, "https://graph.facebook.com");
     assert_eq!(request.path, "/v25.0/123/events?access_token=app%7Ctok%2Fen");
     assert!(request.headers.is_empty());
     let expected = json!({"data": [{

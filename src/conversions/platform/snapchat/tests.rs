@@ -8,6 +8,7 @@ const SETTINGS: &[(&str, &str)] = &[("pixel_id", "67d3-4640"), ("access_token", 
 fn a_full_event_tells_everything() {
     let integration = integration(&Snapchat, SETTINGS);
     let request = Snapchat.request(&integration, &[&full()], MOMENT);
+    assert_eq!(integration.base_url, "https://tr.snapchat.com");
     assert_eq!(request.path, "/v3/67d3-4640/events?access_token=to%26ken");
     assert!(request.headers.is_empty());
     let expected = json!({"data": [{

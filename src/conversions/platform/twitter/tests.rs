@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::samples::{MOMENT, body, check_settings, full, headers, integration, minimal, read};
+use super::super::samples::{MOMENT, body, full, headers, integration, minimal, read};
 use super::*;
 
 const SETTINGS: &[(&str, &str)] =
@@ -99,13 +99,6 @@ fn its_answers_are_read() {
     ] {
         assert_eq!(read(&Twitter, status, answer, 3), expected, "{status} {answer}");
     }
-}
-
-#[test]
-fn settings_are_checked() {
-    assert_eq!(check_settings(&Twitter, SETTINGS), Ok(()));
-    let said = check_settings(&Twitter, &[("pixel_token", "two\nlines")]).unwrap_err();
-    assert!(said.starts_with("pixel_token ") && !said.contains("two"), "{said}");
 }
 
 #[test]
