@@ -197,8 +197,8 @@ pub fn by_status(status: StatusCode) -> Verdict {
         200..=299 => Verdict::Taken,
         401 | 403 => Verdict::Unauthorized(said),
         429 => Verdict::Throttled(said),
-        408 | 425 | 500..=599 => Verdict::Retry(said),
-        // Redirects are not followed: what a platform's address answers with one is no platform.
+        // What answers with a redirect, none of which is followed, is not the platform but something before it.
+        300..=399 | 408 | 425 | 500..=599 => Verdict::Retry(said),
         _ => Verdict::Refused(said),
     }
 }
@@ -224,10 +224,13 @@ pub fn event_name<'a>(
     conversion: &'a Conversion,
 ) -> Cow<'a, str> {
     let ours = conversion.event_type.as_str();
-    if let Some(name) = integration.event_names.get(&ours.to_lowercase()) {
-        return Cow::Borrowed(name);
-    }
-    platform.event_name(ours).map_or(Cow::Borrowed(ours), Cow::Borrowed)
+    let name = given_name(integration, conversion).or_else(|| platform.event_name(ours));
+    Cow::Borrowed(name.unwrap_or(ours))
+}
+
+/// The name that the integration gives the conversion's event.
+fn given_name<'a>(integration: &'a Integration, conversion: &Conversion) -> Option<&'a str> {
+    integration.event_names.get(&conversion.event_type.to_lowercase()).map(String::as_str)
 }
 
 /// Whether the platform takes the event, under the name that the integration gives it.

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{saying, told, unreadable};
+use super::answer::{counted, saying, told, unreadable};
 use super::body::json as to_json;
 use super::credential::{bearer, escaped};
 use super::server_event::{Put, server_event};
@@ -79,8 +79,9 @@ impl Platform for Pinterest {
     fn read(&self, answer: &Reply<'_>, events: usize) -> Verdict {
         let Ok(said) = serde_json::from_slice::<Said>(answer.body) else { return unreadable(answer) };
         let is_of_events = answer.status.is_success() || matches!(answer.status.as_u16(), 400 | 422);
-        if is_of_events && said.events.len() == events {
-            let each: Option<Vec<_>> = said.events.iter().map(SaidOfOne::verdict).collect();
+        let of_each = said.events.unwrap_or_default();
+        if is_of_events && of_each.len() == events {
+            let each: Option<Vec<_>> = of_each.iter().map(SaidOfOne::verdict).collect();
             return match each {
                 Some(each) if each.iter().all(Result::is_ok) => Verdict::Taken,
                 Some(each) => Verdict::Each(each),
@@ -93,8 +94,8 @@ impl Platform for Pinterest {
             return saying(by_status(answer.status), told(&code, &said.message.unwrap_or_default()));
         }
         match said.num_events_processed {
-            Some(processed) if processed >= events => Verdict::Taken,
-            _ => unreadable(answer),
+            Some(processed) => counted(processed, events),
+            None => unreadable(answer),
         }
     }
 }
@@ -113,24 +114,23 @@ fn event(integration: &Integration, conversion: &Conversion) -> Value {
 #[derive(Deserialize)]
 struct Said {
     num_events_processed: Option<usize>,
-    #[serde(default)]
-    events: Vec<SaidOfOne>,
+    events: Option<Vec<SaidOfOne>>,
     code: Option<i64>,
     message: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct SaidOfOne {
-    status: String,
+    status: Option<String>,
     error_message: Option<String>,
 }
 
 impl SaidOfOne {
     /// `None`: in a word that nobody here knows.
     fn verdict(&self) -> Option<Result<(), String>> {
-        match self.status.as_str() {
-            "processed" => Some(Ok(())),
-            "failed" => Some(Err(told("failed", self.error_message.as_deref().unwrap_or_default()))),
+        match self.status.as_deref() {
+            Some("processed") => Some(Ok(())),
+            Some("failed") => Some(Err(told("failed", self.error_message.as_deref().unwrap_or_default()))),
             _ => None,
         }
     }

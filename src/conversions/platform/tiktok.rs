@@ -8,7 +8,7 @@ use http::header::HeaderName;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{told, unreadable};
+use super::answer::{refused, saying, told, unreadable};
 use super::body::json as to_json;
 use super::credential::secret_header;
 use super::server_event::{Put, filled, in_seconds, one};
@@ -84,8 +84,9 @@ impl Platform for TikTok {
             40_100 => Verdict::Throttled(said),
             // The token is missing, wrong, expired or withdrawn; the message may hold it.
             40_101..=40_199 => Verdict::Unauthorized(format!("code {code}")),
-            40_000..=49_999 => Verdict::Refused(said),
-            _ => Verdict::Retry(said),
+            40_000..=49_999 => refused(answer.status, said),
+            50_000..=59_999 => Verdict::Retry(said),
+            _ => saying(unreadable(answer), said),
         }
     }
 }

@@ -74,6 +74,21 @@ fn a_minimal_event_tells_nothing_that_is_not_there() {
 }
 
 #[test]
+fn a_base_url_may_name_the_version() {
+    let mut integration = integration(&Meta, SETTINGS);
+    for (base_url, path) in [
+        ("http://127.0.0.1:9999", "/v25.0/123/events"),
+        ("https://graph.facebook.com/v26.0", "/123/events"),
+        ("https://proxy.example/vault", "/v25.0/123/events"),
+        ("https://proxy.example/v", "/v25.0/123/events"),
+    ] {
+        base_url.clone_into(&mut integration.base_url);
+        let request = Meta.request(&integration, &[&full()], MOMENT);
+        assert_eq!(request.path.split('?').next(), Some(path), "{base_url}");
+    }
+}
+
+#[test]
 fn a_website_has_both_an_address_and_a_browser() {
     let integration = integration(&Meta, SETTINGS);
     let without_url = Conversion { source_url: None, ..full() };
@@ -179,9 +194,9 @@ fn a_success_counts_all_events() {
     let taken = r#"{"events_received":2,"messages":[],"fbtrace_id":"A"}"#;
     assert_eq!(read(&Meta, 200, taken, 2), Verdict::Taken);
     assert_eq!(read(&Meta, 200, taken, 1), Verdict::Taken);
-    assert_eq!(read(&Meta, 200, taken, 3), Verdict::Refused("received 2 events of 3".into()));
+    assert_eq!(read(&Meta, 200, taken, 3), Verdict::Refused("took 2 of 3".into()));
     let none = r#"{"events_received":0}"#;
-    assert_eq!(read(&Meta, 200, none, 1), Verdict::Retry("received 0 events of 1".into()));
+    assert_eq!(read(&Meta, 200, none, 1), Verdict::Refused("took 0 of 1".into()));
     assert_eq!(read(&Meta, 503, taken, 2), Verdict::Retry("answered 503".into()));
     for body in ["", "{}", "[]", "null", "OK", r#"{"events_received":"2"}"#, r#"{"events_rec"#] {
         let verdict = read(&Meta, 200, body, 2);

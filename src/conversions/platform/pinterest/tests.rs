@@ -111,8 +111,12 @@ fn an_answer_tells_of_each_event_in_order() {
         assert_eq!(read(&Pinterest, status, partly, 3), Verdict::Each(each.clone()), "{status}");
     }
     assert_eq!(read(&Pinterest, 503, partly, 3), Verdict::Retry("answered 503".into()));
-    let counted = r#"{"num_events_received":2,"num_events_processed":2}"#;
-    assert_eq!(read(&Pinterest, 200, counted, 2), Verdict::Taken);
+    for list in ["", r#","events":null"#, r#","events":[]"#, r#","events":[{"status":"processed"}]"#] {
+        let counted = |count| format!(r#"{{"num_events_received":2,"num_events_processed":{count}{list}}}"#);
+        assert_eq!(read(&Pinterest, 200, &counted(2), 2), Verdict::Taken, "{list}");
+        let too_few = Verdict::Refused("took 1 of 2".into());
+        assert_eq!(read(&Pinterest, 200, &counted(1), 2), too_few, "{list}");
+    }
 }
 
 #[test]
@@ -122,7 +126,8 @@ fn an_answer_that_does_not_tell_of_each_event_is_no_success() {
         "{}",
         "OK",
         "<html>",
-        r#"{"num_events_received":2,"num_events_processed":1,"events":[{"status":"processed"}]}"#,
+        r#"{"num_events_received":2,"events":[{"status":"processed"}]}"#,
+        r#"{"num_events_processed":2,"events":[{"status":"processed"},{}]}"#,
         r#"{"num_events_processed":2,"events":[{"status":"processed"},{"status":"pondered"}]}"#,
     ];
     for body in bodies {

@@ -116,6 +116,11 @@ fn an_answer_that_is_not_tiktoks_is_no_success() {
         let verdict = read(&TikTok, 200, body, 1);
         assert_eq!(verdict, Verdict::Retry("answered 200 with an unexpected body".into()), "{body}");
     }
+    let permanent = r#"{"code":40001,"message":"No"}"#;
+    assert_eq!(read(&TikTok, 401, permanent, 1), Verdict::Unauthorized("answered 401".into()));
+    assert_eq!(read(&TikTok, 503, permanent, 1), Verdict::Retry("code 40001: No".into()));
+    assert_eq!(read(&TikTok, 403, r#"{"code":1}"#, 1), Verdict::Unauthorized("answered 403".into()));
+    assert_eq!(read(&TikTok, 400, r#"{"code":50002}"#, 1), Verdict::Retry("code 50002".into()));
     assert_eq!(read(&TikTok, 500, r#"{"code":0}"#, 1), Verdict::Retry("answered 500".into()));
     assert_eq!(read(&TikTok, 401, "", 1), Verdict::Unauthorized("answered 401".into()));
     assert_eq!(read(&TikTok, 429, "<html>", 1), Verdict::Throttled("answered 429".into()));

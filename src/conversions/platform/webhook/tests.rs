@@ -131,7 +131,7 @@ fn its_answers_say_nothing_but_their_status() {
         (200, Verdict::Taken),
         (202, Verdict::Taken),
         (204, Verdict::Taken),
-        (302, Verdict::Refused("answered 302".to_owned())),
+        (302, Verdict::Retry("answered 302".to_owned())),
         (400, Verdict::Refused("answered 400".to_owned())),
         (401, Verdict::Unauthorized("answered 401".to_owned())),
         (408, Verdict::Retry("answered 408".to_owned())),
