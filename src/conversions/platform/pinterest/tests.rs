@@ -1,4 +1,6 @@
-use super::super::samples::{MOMENT, body, event_names, full, headers, integration, minimal, read};
+use super::super::samples::{
+    MOMENT, body, event_names, full, full_server_event, headers, integration, minimal, read,
+};
 use super::*;
 use crate::conversions::Identity;
 
@@ -12,33 +14,10 @@ fn a_full_event_tells_everything() {
     assert_eq!(request.path, "/v5/ad_accounts/549/events");
     assert_eq!(headers(&request), [("authorization", "Bearer pina_token")]);
     assert!(request.headers[0].1.is_sensitive());
-    let expected = json!({"data": [{
-        "event_name": "checkout",
-        "event_time": 1_767_225_600,
-        "event_id": "id-1",
-        "action_source": "web",
-        "event_source_url": "https://shop.example/thanks?a=1&b=2",
-        "user_data": {
-            "em": ["em-digest"],
-            "ph": ["ph-digest"],
-            "fn": ["fn-digest"],
-            "ln": ["ln-digest"],
-            "external_id": ["id-digest"],
-            "client_ip_address": "203.0.113.7",
-            "client_user_agent": "Mozilla/5.0",
-        },
-        "custom_data": {
-            "value": "49.9",
-            "currency": "EUR",
-            "order_id": "order-1",
-            "content_ids": ["sku-1", "sku-2"],
-            "content_name": "A mug",
-            "content_type": "product",
-            "num_items": 2,
-        },
-        "opt_out": true,
-    }]});
-    assert_eq!(body(&request), expected);
+    let mut expected = full_server_event("checkout", "web");
+    expected["custom_data"]["value"] = json!("49.9");
+    expected["opt_out"] = json!(true);
+    assert_eq!(body(&request), json!({"data": [expected]}));
 }
 
 #[test]

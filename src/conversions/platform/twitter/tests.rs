@@ -1,20 +1,10 @@
 use serde_json::json;
 
-use super::super::samples::{MOMENT, body, full, headers, integration, minimal, read};
+use super::super::samples::{MOMENT, bare, body, full, headers, integration, read, with_phone};
 use super::*;
 
 const SETTINGS: &[(&str, &str)] =
     &[("pixel_id", "o8z6j"), ("event_tag_id", "tw-o8z6j-o87ne"), ("pixel_token", "t0ken")];
-
-fn bare(event_type: &str) -> Conversion {
-    Conversion { id: "id-2".to_owned(), event_type: event_type.to_owned(), ..minimal() }
-}
-
-fn with_phone() -> Conversion {
-    let mut event = bare("lead");
-    event.identity.phone = Some("ph-digest".to_owned());
-    event
-}
 
 #[test]
 fn it_is_told_of_full_and_minimal_events() {
