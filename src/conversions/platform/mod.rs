@@ -1,6 +1,5 @@
 //! The platforms: each is one file that says what the platform wants to be told, and how its answers read. A new one is
-//! such a file, its `mod` here and its line in [`ALL`]. Tests ask for the rest: its rows and its block in `README.md`,
-//! and in `tests/weir/conversions/platforms.rs` the line that says where it is told and what it answers.
+//! such a file, its `mod` here and its line in [`ALL`]; `README.md` says what its tests ask for.
 //!
 //! What a platform takes, at which rate, and what it wants hashed how is described in `README.md` for those who set it
 //! up; the facts were gathered from the platforms' documentation in November 2026.
