@@ -225,7 +225,8 @@ fn settings_of_the_readme() -> BTreeSet<String> {
 
 /// The same, of the help text: flag, variable and default.
 fn settings_of_the_binary() -> BTreeSet<String> {
-    let output = weir().args(["serve", "--help"]).env_remove("WEIR_LOG").output().unwrap();
+    let output =
+        weir().args(["serve", "--help"]).env_remove("WEIR_LOG").env_remove("WEIR_CONFIG").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let value = |line: &str, name: &str| {
         line.strip_prefix(name).map(|rest| format!("`{}`", rest.trim_end_matches(['=', ']'])))
