@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS conversions
 (
     project_id UUID COMMENT 'Project whose key the request carried',
     integration LowCardinality(String) COMMENT 'Block of weir.toml that it goes to: project/platform, and a webhook''s name',
-    platform LowCardinality(String) COMMENT 'meta, tiktok, google_ads, ga4, snapchat, pinterest, twitter, webhook',
+    platform LowCardinality(String) COMMENT 'Platform that it goes to, such as meta',
     conversion_id String COMMENT 'Id by which the platform knows a copy; the same on every attempt',
     event_type LowCardinality(String) COMMENT 'purchase, lead, or any other, in lower case',
     timestamp DateTime64(3, 'UTC') COMMENT 'When it happened',

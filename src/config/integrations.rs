@@ -166,9 +166,11 @@ fn read(mut block: Block) -> Result<Option<Integration>, String> {
     }
     let setting = |key: &str| settings.get(key).map(|value: &Secret| value.reveal().to_owned());
     platform.check_settings(&setting)?;
-    let whole = platform.settings().iter().any(|setting| setting.key == "url");
-    let key = if base_url.is_none() && whole { "url" } else { "base_url" };
-    let url = base_url.unwrap_or_else(|| platform.default_base_url(&setting));
+    let (key, url) = match (base_url, platform.url_setting()) {
+        (Some(url), _) => ("base_url", url),
+        (None, Some(key)) => (key, setting(key).unwrap_or_default()),
+        (None, None) => ("base_url", platform.base_url(&setting).to_owned()),
+    };
     let base_url = check_url(&url, key).map_err(|problem| format!("{key}: {problem}"))?;
     let name = match settings.get("name") {
         Some(name) => format!("{project}/{}/{}", platform.name(), name.reveal()),
@@ -192,11 +194,9 @@ fn read(mut block: Block) -> Result<Option<Integration>, String> {
 }
 
 fn read_platform(block: &mut Block) -> Result<&'static dyn Platform, String> {
-    let known = || platform::ALL.iter().map(|platform| platform.name()).collect::<Vec<_>>().join(", ");
-    let name = block
-        .text("platform")?
-        .ok_or_else(|| format!("platform: is missing, expected one of {}", known()))?;
-    platform::find(&name).ok_or_else(|| format!("platform: {name:?} is none, expected one of {}", known()))
+    let expected = |is: &str| format!("platform: {is}, expected one of {}", platform::names());
+    let name = block.text("platform")?.ok_or_else(|| expected("is missing"))?;
+    platform::find(&name).ok_or_else(|| expected(&format!("{name:?} is none")))
 }
 
 fn read_settings(

@@ -142,8 +142,7 @@ impl Intake {
     /// Finds where an event goes, and adds what is queued there; all of it or nothing.
     fn route(&self, event: &SentEvent, batch: &mut Batch<'_>) -> Result<(), Fault> {
         let Some(platform) = platform::find(&event.platform) else {
-            let known: Vec<&str> = platform::ALL.iter().map(|platform| platform.name()).collect();
-            return Err(Fault::at("platform", format!("expected one of {}", known.join(", "))));
+            return Err(Fault::at("platform", format!("expected one of {}", platform::names())));
         };
         let integrations = self.forwarder.integrations(&batch.access.project_name, platform.name());
         if integrations.is_empty() {

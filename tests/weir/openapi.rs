@@ -98,6 +98,8 @@ fn the_document_has_every_path_that_is_answered_and_no_other() {
             .collect();
         assert_eq!(described, answered(address));
     }
+    let platform = &document["components"]["schemas"]["Conversion"]["properties"]["platform"]["description"];
+    assert_eq!(platform.as_str(), Some(&*format!("{}.", weir::conversions::platform::names())));
 }
 
 fn send(collector: &Collector, operation: &Operation, keys: &Keys, body: &str) -> Answer {

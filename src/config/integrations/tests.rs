@@ -1,6 +1,7 @@
 //! `weir.toml` and what is said of a wrong one.
 
 use super::*;
+use crate::conversions::platform::Setting;
 
 /// A block for Meta, with these lines added to it.
 fn meta(more: &str) -> String {
@@ -60,52 +61,57 @@ fn what_a_block_leaves_out_is_the_platforms_own() {
     assert!(parse(&meta("enabled = false").replace("s3cret", "env:WEIR_TEST_NO_SUCH")).unwrap().is_empty());
 }
 
+const README: &str = include_str!("../../../README.md");
+
+/// The block that the README shows for a platform, with a literal in each place of a secret.
+fn shown(platform: &str) -> Option<String> {
+    let mut blocks = README.split("```toml\n").skip(1).filter_map(|block| block.split("```").next());
+    let line = format!("\nplatform = \"{platform}\"\n");
+    let block = blocks.find(|block| block.contains(&line))?;
+    let literal = |line: &str| match line.split_once(" = ") {
+        Some((key, value)) if value.starts_with("\"env:") || value.starts_with("\"file:") => {
+            format!("{key} = \"c2VjcmV0\"\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    Some(block.lines().map(literal).collect())
+}
+
 #[test]
-fn every_platform_can_be_set_up() {
-    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    let blocks = [
-        (
-            "meta",
-            "pixel_id = \"1\"\naccess_token = \"t\"\ntest_event_code = \"TEST1\"",
-            "https://graph.facebook.com",
-        ),
-        ("tiktok", "pixel_id = \"1\"\naccess_token = \"t\"", "https://business-api.tiktok.com"),
-        (
-            "google_ads",
-            "customer_id = \"1\"\nconversion_action = \"2\"\naccess_token = \"t\"",
-            "https://datamanager.googleapis.com",
-        ),
-        ("ga4", "measurement_id = \"G-1\"\napi_secret = \"s\"", "https://www.google-analytics.com"),
-        ("snapchat", "pixel_id = \"1\"\naccess_token = \"t\"", "https://tr.snapchat.com"),
-        ("pinterest", "ad_account_id = \"1\"\naccess_token = \"t\"", "https://api.pinterest.com"),
-        (
-            "twitter",
-            "pixel_id = \"1\"\nevent_tag_id = \"tw-1\"\npixel_token = \"t\"",
-            "https://ads-api.x.com",
-        ),
-        (
-            "webhook",
-            &format!("url = \"https://crm.example/hook?a=1\"\nsecret = \"{secret}\""),
-            "https://crm.example/hook?a=1",
-        ),
-    ];
-    assert_eq!(blocks.len(), platform::ALL.len());
-    for (platform, settings, url) in blocks {
-        let block = format!("[[integration]]\nproject = \"shop\"\nplatform = \"{platform}\"\n{settings}\n");
+fn every_platform_is_set_up_as_the_readme_shows() {
+    for platform in platform::ALL {
+        let name = platform.name();
+        let block = shown(name).unwrap_or_else(|| panic!("README shows no block for {name}"));
+        assert!(README.contains(&format!("\n| `{name}`")), "README has no row for {name}");
         let integration = one(&block);
-        assert_eq!(
-            (integration.name.as_str(), integration.base_url.as_str()),
-            (&*format!("shop/{platform}"), url)
-        );
+        assert_eq!((integration.platform.name(), integration.project.as_str()), (name, "shop"));
+        for Setting { key, secret, .. } in platform.settings() {
+            assert!(
+                !secret || ["", "c2VjcmV0"].contains(&integration.setting(key)),
+                "{name}: {key} is shown"
+            );
+        }
     }
-    let legacy = "[[integration]]\nproject = \"shop\"\nplatform = \"google_ads\"\nmode = \"legacy\"\ncustomer_id = \"1\"\n\
-        conversion_action = \"2\"\naccess_token = \"t\"\n";
-    let problem = parse(legacy).unwrap_err();
+}
+
+#[test]
+fn where_it_goes_follows_from_what_is_set() {
+    let block = |platform: &str, more: &str| format!("{}{more}\n", shown(platform).unwrap());
+    let legacy = block("google_ads", "mode = \"legacy\"");
+    let problem = parse(&legacy).unwrap_err();
     assert!(problem.starts_with("integration 1 (google_ads of shop): developer_token"), "{problem}");
-    assert_eq!(
-        one(&format!("{legacy}developer_token = \"d\"\n")).base_url,
-        "https://googleads.googleapis.com"
-    );
+    let legacy = format!("{legacy}developer_token = \"d\"\n");
+    let base = "base_url = \"http://127.0.0.1:9999/\"";
+    for (block, url) in [
+        (block("google_ads", ""), "https://datamanager.googleapis.com"),
+        (legacy, "https://googleads.googleapis.com"),
+        (block("webhook", ""), "https://crm.example/hooks/weir"),
+        (block("webhook", "").replace("/hooks/weir", "/hook/?a=1"), "https://crm.example/hook/?a=1"),
+        (block("webhook", base), "http://127.0.0.1:9999"),
+        (block("google_ads", base), "http://127.0.0.1:9999"),
+    ] {
+        assert_eq!(one(&block).base_url, url);
+    }
 }
 
 #[test]
@@ -178,6 +184,7 @@ fn what_is_wrong_is_said_with_block_and_key_and_without_a_secret() {
         (meta("consent = { category = \"a\" }"), "consent.category: no such key, expected one of match"),
         (meta("rate = { per_second = 0 }"), "rate.per_second: expected a whole number from 1 to"),
         (meta("rate = { batch = 1001 }"), "rate.batch: expected a whole number from 1 to 1000"),
+        (meta("").replace("s3cret", "s3cret\\nX-Own: 1"), "access_token: expected a text of one line"),
         (meta("rate = 5"), "rate: expected a table"),
         (meta("event_names = { purchase = 1 }"), "event_names.purchase: expected a text"),
         (

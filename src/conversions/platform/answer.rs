@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
+
 use super::{Reply, Verdict, by_status};
 
 /// The longest text that is kept of an answer, in characters.
@@ -30,6 +32,20 @@ pub(super) fn unreadable(answer: &Reply<'_>) -> Verdict {
     by_status(answer.status)
 }
 
+/// What a success means that counts the events. Which of them it lacks is found by bisection, those that it has it knows
+/// again; of one alone it says that it does not want it.
+pub(super) fn counted(taken: usize, events: usize) -> Verdict {
+    if taken >= events { Verdict::Taken } else { Verdict::Refused(format!("took {taken} of {events}")) }
+}
+
+/// A refusal by the body, unless the status says that it is for the credentials or for now.
+pub(super) fn refused(status: StatusCode, said: String) -> Verdict {
+    match by_status(status) {
+        Verdict::Taken => Verdict::Refused(said),
+        verdict => saying(verdict, said),
+    }
+}
+
 /// Whether the body is a page, which comes from something in front of the platform.
 pub(super) fn is_html(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
@@ -54,8 +70,6 @@ fn is_private(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     #[test]
@@ -91,6 +105,26 @@ mod tests {
         assert_eq!(reply(StatusCode::OK), Verdict::Retry("answered 200 with an unexpected body".into()));
         assert_eq!(reply(StatusCode::FORBIDDEN), Verdict::Unauthorized("answered 403".into()));
         assert_eq!(reply(StatusCode::BAD_GATEWAY), Verdict::Retry("answered 502".into()));
+    }
+
+    #[test]
+    fn what_is_not_counted_is_refused() {
+        assert_eq!((counted(2, 2), counted(3, 2)), (Verdict::Taken, Verdict::Taken));
+        assert_eq!(counted(1, 2), Verdict::Refused("took 1 of 2".into()));
+    }
+
+    #[test]
+    fn a_refusal_is_none_for_the_credentials_or_for_now() {
+        let said = || String::from("code 7");
+        for (status, expected) in [
+            (200, Verdict::Refused(said())),
+            (400, Verdict::Refused(said())),
+            (401, Verdict::Unauthorized("answered 401".into())),
+            (429, Verdict::Throttled(said())),
+            (503, Verdict::Retry(said())),
+        ] {
+            assert_eq!(refused(StatusCode::from_u16(status).unwrap(), said()), expected, "{status}");
+        }
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use http::header::HeaderValue;
 
-use super::Settings;
-
 /// The text for a place in a path or query: what is not a letter, a digit or one of `*-._` is escaped.
 pub(super) fn escaped(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
@@ -20,16 +18,6 @@ pub(super) fn secret_header(text: &str) -> HeaderValue {
 /// The value of `Authorization` for a bearer token.
 pub(super) fn bearer(token: &str) -> HeaderValue {
     secret_header(&format!("Bearer {token}"))
-}
-
-/// Whether headers can carry the settings of these keys; a sentence about one that they cannot.
-pub(super) fn check_headers(settings: Settings<'_>, keys: &[&str]) -> Result<(), String> {
-    for key in keys {
-        if settings(key).is_some_and(|value| HeaderValue::from_str(&value).is_err()) {
-            return Err(format!("{key} has characters that no header can carry; expected printable ASCII"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::json as to_json;
 use super::credential::escaped;
 use super::google_consent::{Consent, Spelling};
-use super::{Outgoing, Platform, Rate, Setting, event_name};
+use super::{Outgoing, Platform, Rate, Setting, Settings, event_name};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Identity, Integration};
 use crate::event::Timestamp;
@@ -42,7 +42,7 @@ impl Platform for Ga4 {
         "ga4"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://www.google-analytics.com"
     }
 

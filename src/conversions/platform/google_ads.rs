@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-use super::credential::{bearer, check_headers};
+use super::credential::bearer;
 use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Integration};
@@ -28,13 +28,11 @@ impl Platform for GoogleAds {
         "google_ads"
     }
 
-    fn base_url(&self) -> &'static str {
-        "https://datamanager.googleapis.com"
-    }
-
-    fn default_base_url(&self, settings: Settings<'_>) -> String {
-        let is_legacy = settings("mode").is_some_and(|mode| mode == LEGACY);
-        if is_legacy { "https://googleads.googleapis.com" } else { self.base_url() }.to_owned()
+    fn base_url(&self, settings: Settings<'_>) -> &'static str {
+        match settings("mode").as_deref() {
+            Some(LEGACY) => "https://googleads.googleapis.com",
+            _ => "https://datamanager.googleapis.com",
+        }
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -67,7 +65,7 @@ impl Platform for GoogleAds {
         if settings("conversion_action").is_some_and(|action| !is_number(action_id(&action))) {
             return Err("conversion_action is none; expected the digits of its id".to_owned());
         }
-        check_headers(settings, &["access_token", "developer_token"])
+        Ok(())
     }
 
     fn identity(&self) -> IdentityRules {
@@ -85,10 +83,6 @@ impl Platform for GoogleAds {
     fn spacing(&self, integration: &Integration) -> Duration {
         // 300 requests a minute, however many events they tell of.
         if is_legacy(integration) { Duration::ZERO } else { Duration::from_millis(200) }
-    }
-
-    fn event_name(&self, _event_type: &str) -> Option<&'static str> {
-        None
     }
 
     fn check(&self, conversion: &Conversion) -> Result<(), Fault> {

@@ -12,11 +12,11 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{is_html, saying, told, unreadable};
+use super::answer::{counted, is_html, saying, told, unreadable};
 use super::body::json as to_json;
 use super::credential::escaped;
 use super::server_event::{Put, server_event};
-use super::{Outgoing, Platform, Rate, Reply, Setting, Verdict, by_status};
+use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, by_status};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Integration};
 use crate::event::Timestamp;
@@ -28,7 +28,7 @@ impl Platform for Meta {
         "meta"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://graph.facebook.com"
     }
 
@@ -93,7 +93,7 @@ impl Platform for Meta {
         let pixel = escaped(integration.setting("pixel_id"));
         let token = escaped(integration.setting("access_token"));
         Outgoing {
-            path: format!("/v25.0/{pixel}/events?access_token={token}"),
+            path: format!("{}/{pixel}/events?access_token={token}", version(&integration.base_url)),
             headers: Vec::new(),
             body: to_json(&body),
         }
@@ -103,13 +103,7 @@ impl Platform for Meta {
         match serde_json::from_slice(answer.body) {
             Ok(Said { error: Some(error), .. }) => error.verdict(answer.status),
             Ok(Said { events_received: Some(received), .. }) if answer.status.is_success() => {
-                let missed = format!("received {received} events of {events}");
-                match events {
-                    _ if received >= events => Verdict::Taken,
-                    0 | 1 => Verdict::Retry(missed),
-                    // Which ones it has is found by bisection; those it knows again.
-                    _ => Verdict::Refused(missed),
-                }
+                counted(received, events)
             }
             Err(_) if is_html(answer.body) && answer.status != StatusCode::TOO_MANY_REQUESTS => {
                 Verdict::Retry(format!("answered {} with a page", answer.status.as_u16()))
@@ -117,6 +111,14 @@ impl Platform for Meta {
             _ => unreadable(answer),
         }
     }
+}
+
+/// The version of the Graph API as a path, unless the base URL ends in one.
+fn version(base_url: &str) -> &'static str {
+    let last = base_url.rsplit('/').next().and_then(|segment| segment.strip_prefix('v'));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_one = last.is_some_and(|number| !number.is_empty() && is_number(number));
+    if is_one { "" } else { "/v25.0" }
 }
 
 fn event(integration: &Integration, conversion: &Conversion) -> Value {

@@ -1,5 +1,5 @@
 //! The platforms: each is one file that says what the platform wants to be told, and how its answers read. A new one is
-//! such a file and its line in [`ALL`].
+//! such a file, its `mod` here and its line in [`ALL`]; `README.md` says what its tests ask for.
 //!
 //! What a platform takes, at which rate, and what it wants hashed how is described in `README.md` for those who set it
 //! up; the facts were gathered from the platforms' documentation in November 2026.
@@ -41,15 +41,16 @@ pub trait Platform: Sync {
         &[]
     }
 
-    /// Its public base URL; empty where the settings say it.
-    fn base_url(&self) -> &'static str;
+    /// The base URL of an integration that sets none, which [`Outgoing::path`] follows.
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str;
 
-    /// The base URL of an integration that sets none.
-    fn default_base_url(&self, _settings: Settings<'_>) -> String {
-        self.base_url().to_owned()
+    /// The setting that has the whole URL instead, for a platform that has no address of its own.
+    fn url_setting(&self) -> Option<&'static str> {
+        None
     }
 
-    /// The settings in its block of `weir.toml` that are its own.
+    /// The settings in its block of `weir.toml` that are its own. Where `name` is one of them, a project may have
+    /// several blocks that differ by it.
     fn settings(&self) -> &'static [Setting];
 
     /// Whether the settings go together; a sentence that says what is missing.
@@ -79,7 +80,9 @@ pub trait Platform: Sync {
     }
 
     /// Its own name for one of our event types; `None` where it has none and is told as given.
-    fn event_name(&self, event_type: &str) -> Option<&'static str>;
+    fn event_name(&self, _event_type: &str) -> Option<&'static str> {
+        None
+    }
 
     /// Whether it takes events of this name: its own or given by [`event_name`], or one that the integration's
     /// `event_names` gives; what it expects of one.
@@ -88,7 +91,9 @@ pub trait Platform: Sync {
     }
 
     /// Whether it can take the event at all: what it requires is there, whatever the event's name. See [`check`].
-    fn check(&self, conversion: &Conversion) -> Result<(), Fault>;
+    fn check(&self, _conversion: &Conversion) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Whether two events may go in one request.
     fn share_a_request(&self, _one: &Conversion, _other: &Conversion) -> bool {
@@ -115,7 +120,7 @@ pub struct Setting {
     pub key: &'static str,
     /// Whether a block without it is refused.
     pub required: bool,
-    /// Whether its value may be `env:NAME` or `file:PATH`, and is never shown.
+    /// Whether it is never to be shown.
     pub secret: bool,
 }
 
@@ -191,8 +196,8 @@ pub fn by_status(status: StatusCode) -> Verdict {
         200..=299 => Verdict::Taken,
         401 | 403 => Verdict::Unauthorized(said),
         429 => Verdict::Throttled(said),
-        408 | 425 | 500..=599 => Verdict::Retry(said),
-        // Redirects are not followed: what a platform's address answers with one is no platform.
+        // What answers with a redirect, none of which is followed, is not the platform but something before it.
+        300..=399 | 408 | 425 | 500..=599 => Verdict::Retry(said),
         _ => Verdict::Refused(said),
     }
 }
@@ -202,6 +207,15 @@ pub fn find(name: &str) -> Option<&'static dyn Platform> {
     ALL.iter().copied().find(|platform| platform.name() == name || platform.aliases().contains(&name))
 }
 
+/// Every platform's name and aliases, for people.
+pub fn names() -> String {
+    let name = |platform: &&dyn Platform| match platform.aliases() {
+        [] => platform.name().to_owned(),
+        aliases => format!("{} (or {})", platform.name(), aliases.join(", ")),
+    };
+    ALL.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 /// The platform's own name for the conversion's event: the integration's, else the platform's, else as given.
 pub fn event_name<'a>(
     platform: &dyn Platform,
@@ -209,10 +223,13 @@ pub fn event_name<'a>(
     conversion: &'a Conversion,
 ) -> Cow<'a, str> {
     let ours = conversion.event_type.as_str();
-    if let Some(name) = integration.event_names.get(&ours.to_lowercase()) {
-        return Cow::Borrowed(name);
-    }
-    platform.event_name(ours).map_or(Cow::Borrowed(ours), Cow::Borrowed)
+    let name = given_name(integration, conversion).or_else(|| platform.event_name(ours));
+    Cow::Borrowed(name.unwrap_or(ours))
+}
+
+/// The name that the integration gives the conversion's event.
+fn given_name<'a>(integration: &'a Integration, conversion: &Conversion) -> Option<&'a str> {
+    integration.event_names.get(&conversion.event_type.to_lowercase()).map(String::as_str)
 }
 
 /// Whether the platform takes the event, under the name that the integration gives it.

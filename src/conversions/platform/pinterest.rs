@@ -8,9 +8,9 @@ use http::header::AUTHORIZATION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{saying, told, unreadable};
+use super::answer::{counted, saying, told, unreadable};
 use super::body::json as to_json;
-use super::credential::{bearer, check_headers, escaped};
+use super::credential::{bearer, escaped};
 use super::server_event::{Put, server_event};
 use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, by_status};
 use crate::conversions::identity::IdentityRules;
@@ -24,16 +24,12 @@ impl Platform for Pinterest {
         "pinterest"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://api.pinterest.com"
     }
 
     fn settings(&self) -> &'static [Setting] {
         const { &[Setting::required("ad_account_id"), Setting::required("access_token").secret()] }
-    }
-
-    fn check_settings(&self, settings: Settings<'_>) -> Result<(), String> {
-        check_headers(settings, &["access_token"])
     }
 
     fn identity(&self) -> IdentityRules {
@@ -83,8 +79,9 @@ impl Platform for Pinterest {
     fn read(&self, answer: &Reply<'_>, events: usize) -> Verdict {
         let Ok(said) = serde_json::from_slice::<Said>(answer.body) else { return unreadable(answer) };
         let is_of_events = answer.status.is_success() || matches!(answer.status.as_u16(), 400 | 422);
-        if is_of_events && said.events.len() == events {
-            let each: Option<Vec<_>> = said.events.iter().map(SaidOfOne::verdict).collect();
+        let of_each = said.events.unwrap_or_default();
+        if is_of_events && of_each.len() == events {
+            let each: Option<Vec<_>> = of_each.iter().map(SaidOfOne::verdict).collect();
             return match each {
                 Some(each) if each.iter().all(Result::is_ok) => Verdict::Taken,
                 Some(each) => Verdict::Each(each),
@@ -97,8 +94,8 @@ impl Platform for Pinterest {
             return saying(by_status(answer.status), told(&code, &said.message.unwrap_or_default()));
         }
         match said.num_events_processed {
-            Some(processed) if processed >= events => Verdict::Taken,
-            _ => unreadable(answer),
+            Some(processed) => counted(processed, events),
+            None => unreadable(answer),
         }
     }
 }
@@ -117,24 +114,23 @@ fn event(integration: &Integration, conversion: &Conversion) -> Value {
 #[derive(Deserialize)]
 struct Said {
     num_events_processed: Option<usize>,
-    #[serde(default)]
-    events: Vec<SaidOfOne>,
+    events: Option<Vec<SaidOfOne>>,
     code: Option<i64>,
     message: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct SaidOfOne {
-    status: String,
+    status: Option<String>,
     error_message: Option<String>,
 }
 
 impl SaidOfOne {
     /// `None`: in a word that nobody here knows.
     fn verdict(&self) -> Option<Result<(), String>> {
-        match self.status.as_str() {
-            "processed" => Some(Ok(())),
-            "failed" => Some(Err(told("failed", self.error_message.as_deref().unwrap_or_default()))),
+        match self.status.as_deref() {
+            Some("processed") => Some(Ok(())),
+            Some("failed") => Some(Err(told("failed", self.error_message.as_deref().unwrap_or_default()))),
             _ => None,
         }
     }

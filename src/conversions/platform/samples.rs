@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{Outgoing, Platform, Reply, Verdict};
 use crate::conversions::consent::{ConsentPolicy, Matching};
 use crate::conversions::integration::{EnrichPolicy, Secret};
+use crate::conversions::wire::EVENT_TYPES;
 use crate::conversions::{ConsentSignals, Conversion, CustomData, Identity, Integration};
 use crate::event::Timestamp;
 
@@ -61,13 +62,57 @@ pub(super) fn minimal() -> Conversion {
     }
 }
 
+/// [`minimal`] of another type, under another id.
+pub(super) fn bare(event_type: &str) -> Conversion {
+    Conversion { id: "id-2".to_owned(), event_type: event_type.to_owned(), ..minimal() }
+}
+
+/// A lead of which nothing is known but a phone number.
+pub(super) fn with_phone() -> Conversion {
+    let mut event = bare("lead");
+    event.identity.phone = Some("ph-digest".to_owned());
+    event
+}
+
+/// [`full`] in Meta's shape, under this name and of this source; what a platform changes or adds is its own test's.
+pub(super) fn full_server_event(event_name: &str, action_source: &str) -> Value {
+    json!({
+        "event_name": event_name,
+        "event_time": 1_767_225_600,
+        "event_id": "id-1",
+        "action_source": action_source,
+        "event_source_url": "https://shop.example/thanks?a=1&b=2",
+        "user_data": {
+            "em": ["em-digest"],
+            "ph": ["ph-digest"],
+            "fn": ["fn-digest"],
+            "ln": ["ln-digest"],
+            "external_id": ["id-digest"],
+            "client_ip_address": "203.0.113.7",
+            "client_user_agent": "Mozilla/5.0",
+        },
+        "custom_data": {
+            "value": 49.9,
+            "currency": "EUR",
+            "order_id": "order-1",
+            "content_ids": ["sku-1", "sku-2"],
+            "content_name": "A mug",
+            "content_type": "product",
+            "num_items": 2,
+        },
+    })
+}
+
 /// An integration with these settings and nothing else of its own.
 pub(super) fn integration(platform: &'static dyn Platform, settings: &[(&'static str, &str)]) -> Integration {
     Integration {
         name: format!("shop/{}", platform.name()),
         project: "shop".into(),
         platform,
-        base_url: platform.default_base_url(&|key| set(settings, key)),
+        base_url: match platform.url_setting() {
+            Some(key) => set(settings, key).unwrap_or_default(),
+            None => platform.base_url(&|key| set(settings, key)).to_owned(),
+        },
         settings: settings.iter().map(|(key, value)| (*key, Secret::new(*value))).collect(),
         default_country_code: None,
         limited_data_use: false,
@@ -108,20 +153,7 @@ pub(super) fn read(platform: &dyn Platform, status: u16, body: &str, events: usi
 }
 
 /// The platform's names for all event types that have one somewhere, and for one that has none.
-pub(super) fn event_names(platform: &dyn Platform) -> [Option<&'static str>; 12] {
-    const OURS: [&str; 12] = [
-        "purchase",
-        "lead",
-        "add_to_cart",
-        "page_view",
-        "complete_registration",
-        "initiate_checkout",
-        "add_payment_info",
-        "view_content",
-        "search",
-        "subscribe",
-        "contact",
-        "Quote Asked",
-    ];
-    OURS.map(|ours| platform.event_name(ours))
+pub(super) fn event_names(platform: &dyn Platform) -> Vec<Option<&'static str>> {
+    let ours = EVENT_TYPES.iter().chain(&["Quote Asked"]);
+    ours.map(|event_type| platform.event_name(event_type)).collect()
 }

@@ -12,7 +12,7 @@ use super::answer::{is_html, saying, told, unreadable};
 use super::body::json as to_json;
 use super::credential::escaped;
 use super::server_event::{Put, server_event};
-use super::{Outgoing, Platform, Rate, Reply, Setting, Verdict, by_status};
+use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, by_status};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Integration};
 use crate::event::Timestamp;
@@ -24,7 +24,7 @@ impl Platform for Snapchat {
         "snapchat"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://tr.snapchat.com"
     }
 

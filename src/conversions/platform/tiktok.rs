@@ -1,4 +1,5 @@
-//! The Events API 2.0 of tiktok, whose errors come with status 200 and a code in the body.
+//! The Events API 2.0 of tiktok, whose errors come with status 200 and a code in the body. It documents nothing without
+//! which it refuses an event, not even a word on who it was.
 
 #[cfg(test)]
 mod tests;
@@ -7,13 +8,13 @@ use http::header::HeaderName;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{told, unreadable};
+use super::answer::{refused, saying, told, unreadable};
 use super::body::json as to_json;
-use super::credential::{check_headers, secret_header};
+use super::credential::secret_header;
 use super::server_event::{Put, filled, in_seconds, one};
 use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, event_name};
 use crate::conversions::identity::IdentityRules;
-use crate::conversions::{Conversion, CustomData, Fault, Identity, Integration};
+use crate::conversions::{Conversion, CustomData, Identity, Integration};
 use crate::event::Timestamp;
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
@@ -25,16 +26,12 @@ impl Platform for TikTok {
         "tiktok"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://business-api.tiktok.com"
     }
 
     fn settings(&self) -> &'static [Setting] {
         const { &[Setting::required("pixel_id"), Setting::required("access_token").secret()] }
-    }
-
-    fn check_settings(&self, settings: Settings<'_>) -> Result<(), String> {
-        check_headers(settings, &["access_token"])
     }
 
     fn identity(&self) -> IdentityRules {
@@ -62,11 +59,6 @@ impl Platform for TikTok {
         })
     }
 
-    /// It documents nothing without which it refuses an event, not even a word on who it was.
-    fn check(&self, _: &Conversion) -> Result<(), Fault> {
-        Ok(())
-    }
-
     fn request(&self, integration: &Integration, batch: &[&Conversion], _now: Timestamp) -> Outgoing {
         let events: Vec<_> = batch.iter().map(|conversion| event(integration, conversion)).collect();
         let body = json!({
@@ -92,8 +84,9 @@ impl Platform for TikTok {
             40_100 => Verdict::Throttled(said),
             // The token is missing, wrong, expired or withdrawn; the message may hold it.
             40_101..=40_199 => Verdict::Unauthorized(format!("code {code}")),
-            40_000..=49_999 => Verdict::Refused(said),
-            _ => Verdict::Retry(said),
+            40_000..=49_999 => refused(answer.status, said),
+            50_000..=59_999 => Verdict::Retry(said),
+            _ => saying(unreadable(answer), said),
         }
     }
 }

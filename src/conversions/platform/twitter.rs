@@ -11,10 +11,10 @@ use http::header::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::answer::{saying, told, unreadable};
+use super::answer::{counted, saying, told, unreadable};
 use super::body::json as to_json;
-use super::credential::{check_headers, escaped, secret_header};
-use super::{LimitedUse, Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict};
+use super::credential::{escaped, secret_header};
+use super::{LimitedUse, Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, given_name};
 use crate::conversions::identity::IdentityRules;
 use crate::conversions::{Conversion, Fault, Identity, Integration};
 use crate::event::Timestamp;
@@ -32,7 +32,7 @@ impl Platform for Twitter {
         &["x"]
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         "https://ads-api.x.com"
     }
 
@@ -46,10 +46,6 @@ impl Platform for Twitter {
         }
     }
 
-    fn check_settings(&self, settings: Settings<'_>) -> Result<(), String> {
-        check_headers(settings, &["pixel_token"])
-    }
-
     fn identity(&self) -> IdentityRules {
         IdentityRules::TIKTOK
     }
@@ -60,10 +56,6 @@ impl Platform for Twitter {
 
     fn limited_use(&self) -> LimitedUse {
         LimitedUse::Unknown
-    }
-
-    fn event_name(&self, _event_type: &str) -> Option<&'static str> {
-        None
     }
 
     fn check(&self, conversion: &Conversion) -> Result<(), Fault> {
@@ -80,8 +72,7 @@ impl Platform for Twitter {
 
     fn request(&self, integration: &Integration, batch: &[&Conversion], _now: Timestamp) -> Outgoing {
         let tag = |conversion: &Conversion| {
-            let own = integration.event_names.get(&conversion.event_type);
-            own.map_or_else(|| integration.setting("event_tag_id"), String::as_str)
+            given_name(integration, conversion).unwrap_or_else(|| integration.setting("event_tag_id"))
         };
         let conversions =
             batch.iter().map(|conversion| WebConversion::of(conversion, tag(conversion))).collect();
@@ -97,12 +88,8 @@ impl Platform for Twitter {
             return unreadable(answer);
         };
         let processed = data.and_then(|data| data.conversions_processed);
-        match (processed, errors.first()) {
-            (Some(processed), _) if answer.status.is_success() && processed >= events => Verdict::Taken,
-            // Which ones it has is found by bisection; those it knows again.
-            (Some(processed), _) if answer.status.is_success() => {
-                Verdict::Refused(format!("it has processed {processed} of {events}"))
-            }
+        match (processed, errors.unwrap_or_default().first()) {
+            (Some(processed), _) if answer.status.is_success() => counted(processed, events),
             (_, Some(error)) => saying(unreadable(answer), told(&error.code, &error.message)),
             (_, None) => unreadable(answer),
         }
@@ -167,8 +154,7 @@ fn identifiers(identity: &Identity) -> Vec<Identifier<'_>> {
 #[derive(Deserialize)]
 struct Answer {
     data: Option<Processed>,
-    #[serde(default)]
-    errors: Vec<ApiError>,
+    errors: Option<Vec<ApiError>>,
 }
 
 #[derive(Deserialize)]

@@ -28,7 +28,7 @@ use super::body::json as to_json;
 use super::credential::secret_header;
 use super::{Outgoing, Platform, Rate, Reply, Setting, Settings, Verdict, by_status, event_name};
 use crate::conversions::identity::IdentityRules;
-use crate::conversions::{Conversion, Fault, Integration};
+use crate::conversions::{Conversion, Integration};
 use crate::event::Timestamp;
 
 pub(super) struct Webhook;
@@ -48,12 +48,12 @@ impl Platform for Webhook {
         "webhook"
     }
 
-    fn base_url(&self) -> &'static str {
+    fn base_url(&self, _settings: Settings<'_>) -> &'static str {
         ""
     }
 
-    fn default_base_url(&self, settings: Settings<'_>) -> String {
-        settings("url").unwrap_or_default()
+    fn url_setting(&self) -> Option<&'static str> {
+        Some("url")
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -78,14 +78,6 @@ impl Platform for Webhook {
 
     fn rate(&self, _integration: &Integration) -> Rate {
         Rate { per_second: 50, batch: 1 }
-    }
-
-    fn event_name(&self, _event_type: &str) -> Option<&'static str> {
-        None
-    }
-
-    fn check(&self, _conversion: &Conversion) -> Result<(), Fault> {
-        Ok(())
     }
 
     /// One event has the request to itself, whatever the integration's rate says: its id is the request's.

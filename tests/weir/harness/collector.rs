@@ -213,7 +213,8 @@ fn plain(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
         command.env_remove(name);
     }
-    command.env("WEIR_LOG", "info,weir=debug").stdin(Stdio::null());
+    // Nor the `weir.toml` that somebody may have in the checkout.
+    command.env("WEIR_LOG", "info,weir=debug").env("WEIR_CONFIG", "/dev/null").stdin(Stdio::null());
     command
 }
 

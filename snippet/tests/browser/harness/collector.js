@@ -178,7 +178,9 @@ export class Collector {
 /** Nothing of the machine's own settings. */
 function environment() {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith('WEIR_'));
-  return { ...Object.fromEntries(own), WEIR_LOG_FORMAT: 'json', WEIR_SHUTDOWN_TIMEOUT: '2s' };
+  // Nor the `weir.toml` that somebody may have in the checkout.
+  const ours = { WEIR_CONFIG: '/dev/null', WEIR_LOG_FORMAT: 'json', WEIR_SHUTDOWN_TIMEOUT: '2s' };
+  return { ...Object.fromEntries(own), ...ours };
 }
 
 /** @returns {Promise<number>} */

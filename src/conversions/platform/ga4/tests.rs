@@ -1,14 +1,10 @@
 use serde_json::Number;
 
-use super::super::samples::{MOMENT, body, event_names, full, integration, minimal, read};
+use super::super::samples::{MOMENT, bare, body, event_names, full, integration, read};
 use super::super::{Verdict, check};
 use super::*;
 
 const SETTINGS: &[(&str, &str)] = &[("measurement_id", "G-ABC123"), ("api_secret", "s+cret/1&2")];
-
-fn bare(event_type: &str) -> Conversion {
-    Conversion { id: "id-2".to_owned(), event_type: event_type.to_owned(), ..minimal() }
-}
 
 fn known(event_type: &str) -> Conversion {
     let mut conversion = bare(event_type);

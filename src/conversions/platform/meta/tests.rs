@@ -1,4 +1,4 @@
-use super::super::samples::{MOMENT, body, event_names, full, integration, minimal, read};
+use super::super::samples::{MOMENT, body, event_names, full, full_server_event, integration, minimal, read};
 use super::*;
 use crate::conversions::{CustomData, Identity};
 
@@ -8,37 +8,14 @@ const SETTINGS: &[(&str, &str)] = &[("pixel_id", "123"), ("access_token", "app|t
 fn a_full_event_tells_everything() {
     let integration = integration(&Meta, SETTINGS);
     let request = Meta.request(&integration, &[&full()], MOMENT);
+    assert_eq!(integration.base_url, "https://graph.facebook.com");
     assert_eq!(request.path, "/v25.0/123/events?access_token=app%7Ctok%2Fen");
     assert!(request.headers.is_empty());
-    let expected = json!({"data": [{
-        "event_name": "Purchase",
-        "event_time": 1_767_225_600,
-        "event_id": "id-1",
-        "action_source": "website",
-        "event_source_url": "https://shop.example/thanks?a=1&b=2",
-        "user_data": {
-            "em": ["em-digest"],
-            "ph": ["ph-digest"],
-            "fn": ["fn-digest"],
-            "ln": ["ln-digest"],
-            "external_id": ["id-digest"],
-            "client_ip_address": "203.0.113.7",
-            "client_user_agent": "Mozilla/5.0",
-        },
-        "custom_data": {
-            "value": 49.9,
-            "currency": "EUR",
-            "order_id": "order-1",
-            "content_ids": ["sku-1", "sku-2"],
-            "content_name": "A mug",
-            "content_type": "product",
-            "num_items": 2,
-        },
-        "data_processing_options": ["LDU"],
-        "data_processing_options_country": 0,
-        "data_processing_options_state": 0,
-    }]});
-    assert_eq!(body(&request), expected);
+    let mut expected = full_server_event("Purchase", "website");
+    expected["data_processing_options"] = json!(["LDU"]);
+    expected["data_processing_options_country"] = json!(0);
+    expected["data_processing_options_state"] = json!(0);
+    assert_eq!(body(&request), json!({"data": [expected]}));
 }
 
 #[test]
@@ -70,6 +47,21 @@ fn a_minimal_event_tells_nothing_that_is_not_there() {
         "test_event_code": "TEST42",
     });
     assert_eq!(body(&request), expected);
+}
+
+#[test]
+fn a_base_url_may_name_the_version() {
+    let mut integration = integration(&Meta, SETTINGS);
+    for (base_url, path) in [
+        ("http://127.0.0.1:9999", "/v25.0/123/events"),
+        ("https://graph.facebook.com/v26.0", "/123/events"),
+        ("https://proxy.example/vault", "/v25.0/123/events"),
+        ("https://proxy.example/v", "/v25.0/123/events"),
+    ] {
+        base_url.clone_into(&mut integration.base_url);
+        let request = Meta.request(&integration, &[&full()], MOMENT);
+        assert_eq!(request.path.split('?').next(), Some(path), "{base_url}");
+    }
 }
 
 #[test]
@@ -178,9 +170,9 @@ fn a_success_counts_all_events() {
     let taken = r#"{"events_received":2,"messages":[],"fbtrace_id":"A"}"#;
     assert_eq!(read(&Meta, 200, taken, 2), Verdict::Taken);
     assert_eq!(read(&Meta, 200, taken, 1), Verdict::Taken);
-    assert_eq!(read(&Meta, 200, taken, 3), Verdict::Refused("received 2 events of 3".into()));
+    assert_eq!(read(&Meta, 200, taken, 3), Verdict::Refused("took 2 of 3".into()));
     let none = r#"{"events_received":0}"#;
-    assert_eq!(read(&Meta, 200, none, 1), Verdict::Retry("received 0 events of 1".into()));
+    assert_eq!(read(&Meta, 200, none, 1), Verdict::Refused("took 0 of 1".into()));
     assert_eq!(read(&Meta, 503, taken, 2), Verdict::Retry("answered 503".into()));
     for body in ["", "{}", "[]", "null", "OK", r#"{"events_received":"2"}"#, r#"{"events_rec"#] {
         let verdict = read(&Meta, 200, body, 2);

@@ -1,4 +1,4 @@
-use super::super::samples::{MOMENT, body, event_names, full, integration, minimal, read};
+use super::super::samples::{MOMENT, body, event_names, full, full_server_event, integration, minimal, read};
 use super::*;
 use crate::conversions::{CustomData, Identity};
 
@@ -8,35 +8,12 @@ const SETTINGS: &[(&str, &str)] = &[("pixel_id", "67d3-4640"), ("access_token", 
 fn a_full_event_tells_everything() {
     let integration = integration(&Snapchat, SETTINGS);
     let request = Snapchat.request(&integration, &[&full()], MOMENT);
+    assert_eq!(integration.base_url, "https://tr.snapchat.com");
     assert_eq!(request.path, "/v3/67d3-4640/events?access_token=to%26ken");
     assert!(request.headers.is_empty());
-    let expected = json!({"data": [{
-        "event_name": "PURCHASE",
-        "event_time": 1_767_225_600,
-        "event_id": "id-1",
-        "action_source": "website",
-        "event_source_url": "https://shop.example/thanks?a=1&b=2",
-        "user_data": {
-            "em": ["em-digest"],
-            "ph": ["ph-digest"],
-            "fn": ["fn-digest"],
-            "ln": ["ln-digest"],
-            "external_id": ["id-digest"],
-            "client_ip_address": "203.0.113.7",
-            "client_user_agent": "Mozilla/5.0",
-        },
-        "custom_data": {
-            "value": 49.9,
-            "currency": "EUR",
-            "order_id": "order-1",
-            "content_ids": ["sku-1", "sku-2"],
-            "content_name": "A mug",
-            "content_type": "product",
-            "num_items": 2,
-        },
-        "data_processing_options": ["LDU"],
-    }]});
-    assert_eq!(body(&request), expected);
+    let mut expected = full_server_event("PURCHASE", "website");
+    expected["data_processing_options"] = json!(["LDU"]);
+    assert_eq!(body(&request), json!({"data": [expected]}));
 }
 
 #[test]

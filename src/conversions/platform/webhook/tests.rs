@@ -1,4 +1,4 @@
-use super::super::samples::{body, check_settings, full, headers, integration, minimal, read};
+use super::super::samples::{bare, body, check_settings, full, headers, integration, read};
 use super::*;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -6,10 +6,6 @@ const SETTINGS: &[(&str, &str)] = &[("url", "https://crm.example/hooks/weir"), (
 
 /// 2026-11-23T00:00:00.999Z.
 const NOW: Timestamp = Timestamp::from_millis(1_795_392_000_999);
-
-fn bare(event_type: &str) -> Conversion {
-    Conversion { id: "id-2".to_owned(), event_type: event_type.to_owned(), ..minimal() }
-}
 
 #[test]
 fn the_vector_of_standard_webhooks_is_signed_alike() {
@@ -131,7 +127,7 @@ fn its_answers_say_nothing_but_their_status() {
         (200, Verdict::Taken),
         (202, Verdict::Taken),
         (204, Verdict::Taken),
-        (302, Verdict::Refused("answered 302".to_owned())),
+        (302, Verdict::Retry("answered 302".to_owned())),
         (400, Verdict::Refused("answered 400".to_owned())),
         (401, Verdict::Unauthorized("answered 401".to_owned())),
         (408, Verdict::Retry("answered 408".to_owned())),
