@@ -139,11 +139,17 @@ pub fn external_id(text: &str) -> Option<String> {
 fn digest(text: &str, normalise: impl FnOnce(&str) -> String) -> Option<String> {
     let text: String = text.nfc().collect();
     let text = trimmed(&text);
-    if text.len() == DIGEST_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if is_digest(text) {
         return Some(text.to_ascii_lowercase());
     }
     let normal = normalise(text);
     (!normal.is_empty()).then(|| hex(&Sha256::digest(normal)))
+}
+
+/// Whether a text is what somebody else has hashed.
+pub(super) fn is_digest(text: &str) -> bool {
+    let text = trimmed(text);
+    text.len() == DIGEST_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -160,7 +166,7 @@ pub(super) fn trimmed(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-fn without_space(text: &str) -> String {
+pub(super) fn without_space(text: &str) -> String {
     text.replace(is_space, "")
 }
 
@@ -207,7 +213,7 @@ fn is_plus(c: char) -> bool {
 }
 
 /// The ASCII digit that stands for the same number.
-fn decimal(c: char) -> Option<char> {
+pub(super) fn decimal(c: char) -> Option<char> {
     if c.is_ascii_digit() {
         return Some(c);
     }

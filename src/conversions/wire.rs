@@ -181,13 +181,13 @@ impl SentEvent {
             &self.user;
         let name = |name: &Option<String>| rules.name(name.as_deref()?);
         let external_digest = external_id.as_deref().and_then(identity::external_id);
-        let is_address = external_id.as_deref().is_some_and(custom::is_address);
+        let tells_who = plain::external_id_tells(&self.user);
         Identity {
             email: email.as_deref().and_then(|email| rules.email(email)),
             phone: phone.as_deref().and_then(|phone| rules.phone(phone, default_country_code)),
             first_name: name(first_name),
             last_name: name(last_name),
-            external_id: if is_address { external_digest.clone() } else { external_id.clone() },
+            external_id: if tells_who { external_digest.clone() } else { external_id.clone() },
             external_digest,
             client_id: client_id.clone(),
             ip_address: ip_address.map(|address| address.to_string()),

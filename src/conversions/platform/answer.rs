@@ -65,7 +65,10 @@ pub(super) fn saying(verdict: Verdict, text: String) -> Verdict {
 fn is_private(word: &str) -> bool {
     let bare = word.trim_matches(|c: char| c.is_ascii_punctuation() && c != ':');
     let longest_run = word.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max().unwrap_or(0);
-    word.contains('@') || bare.parse::<IpAddr>().is_ok() || longest_run >= SHORTEST_DIGEST
+    word.contains('@')
+        || word.contains("%40")
+        || bare.parse::<IpAddr>().is_ok()
+        || longest_run >= SHORTEST_DIGEST
 }
 
 #[cfg(test)]
@@ -80,6 +83,7 @@ mod tests {
             ("code 100", "", "code 100"),
             ("", "two\nlines", "two lines"),
             ("400", "no such user 'a@example.com'!", "400: no such user …"),
+            ("400", "no such user a%40example.com", "400: no such user …"),
             ("400", "bad address (203.0.113.7).", "400: bad address …"),
             ("400", "bad address \"2001:db8::1\",", "400: bad address …"),
             ("400", "client_user_agent at 12:30, v1.3", "400: client_user_agent at 12:30, v1.3"),

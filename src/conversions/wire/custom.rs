@@ -21,10 +21,17 @@ const MOST_CONTENT_IDS: usize = 1_000;
 const MOST_LEVELS: usize = 16;
 
 /// What identifiers are called, in lower case without underscores and hyphens.
-const IDENTIFIERS: [&str; 10] =
-    ["email", "emailaddress", "em", "phone", "phonenumber", "ph", "firstname", "fn", "lastname", "ln"];
+#[rustfmt::skip]
+const IDENTIFIERS: [&str; 32] = [
+    "email", "emails", "emailaddress", "em", "mail", "useremail", "customeremail",
+    "phone", "phones", "phonenumber", "ph", "tel", "telephone", "telephonenumber", "mobilephone", "mobilenumber",
+    "cellphone",
+    "firstname", "fn", "fname", "givenname", "forename", "vorname",
+    "lastname", "ln", "lname", "surname", "familyname", "nachname",
+    "fullname", "customername", "buyername",
+];
 /// Characters that such a name has at most, with what may stand between its words.
-const LONGEST_IDENTIFIER: usize = 16;
+const LONGEST_IDENTIFIER: usize = 20;
 
 /// Reads an event's `customData`.
 pub(super) fn read(event: &Members<'_>) -> Result<CustomData, Fault> {
@@ -47,10 +54,11 @@ pub(super) fn read(event: &Members<'_>) -> Result<CustomData, Fault> {
     })
 }
 
-/// Whether a member of this name is an identifier.
+/// Whether a member of this name is an identifier, also as `user[email]` or `user.email`.
 pub(super) fn identifies(name: &str) -> bool {
-    let plain = || name.replace(['_', '-'], "").to_ascii_lowercase();
-    name.len() <= LONGEST_IDENTIFIER && IDENTIFIERS.contains(&plain().as_str())
+    let last = name.trim_end_matches(']').rsplit(['[', '.']).next().unwrap_or_default();
+    let plain = || last.replace(['_', '-', ' '], "").to_ascii_lowercase();
+    last.len() <= LONGEST_IDENTIFIER && IDENTIFIERS.contains(&plain().as_str())
 }
 
 /// Whether a text is an e-mail address.

@@ -1,28 +1,37 @@
 //! What is kept as it was sent must not tell who somebody is: `userData` is hashed, and everything else is looked
-//! through for e-mail addresses and for the event's own phone number.
-
-use std::borrow::Cow;
+//! through for any e-mail address and for the event's own address, phone number and full name.
+//!
+//! A first or a last name alone is not looked for: whoever is called Rose may buy a rose.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 use url::Url;
 
-use super::SentEvent;
+use super::{SentEvent, UserData};
 use crate::conversions::Fault;
+use crate::conversions::identity::{decimal, is_digest, without_space};
 
-/// Digits that a phone number has at least; fewer stand in many other numbers.
-const LEAST_DIGITS: usize = 8;
+/// The last digits of a phone number, by which it is known however its country is written; shorter numbers stand in many
+/// others.
+const DIGITS: usize = 8;
 
-const EXPECTED: &str =
-    "expected no e-mail address and no phone number of the event: userData is where they are hashed";
+/// Letters of a first and of a last name: shorter ones stand in many words.
+const LETTERS: usize = 3;
 
-/// Refuses an event that tells who somebody is elsewhere than in `userData`; from the page's URL that is cut.
+const EXPECTED: &str = "expected no e-mail address, and neither the phone number nor the full name of the event: \
+                        userData is where they are hashed";
+
+/// How an `@` is written in HTML.
+const ENTITIES: [&str; 3] = ["&#64;", "&#x40;", "&commat;"];
+
+/// Refuses an event that tells who somebody is elsewhere than in `userData`; from the page's URL and from the user agent
+/// that is cut.
 pub(super) fn check(event: &mut SentEvent) -> Result<(), Fault> {
-    let phone = event.user.phone.as_deref().map(digits).filter(|digits| digits.len() >= LEAST_DIGITS);
-    let tells = |text: &str| tells(text, phone.as_deref());
-    if let Some(url) = event.source_url.take() {
-        event.source_url = Some(cut(url, tells));
-    }
+    let person = Person::of(&event.user);
+    event.source_url = event.source_url.take().map(|url| cut(url, &person));
+    let agent = event.user.user_agent.take().map(|agent| cut_words(agent, &person));
+    event.user.user_agent = agent.filter(|agent| !agent.is_empty());
     let custom = &event.custom;
     let texts = [
         ("eventType", Some(&event.event_type)),
@@ -33,60 +42,113 @@ pub(super) fn check(event: &mut SentEvent) -> Result<(), Fault> {
         ("customData.contentType", custom.content_type.as_ref()),
     ];
     for (field, text) in texts {
-        if text.is_some_and(|text| tells(text)) {
+        if text.is_some_and(|text| person.is_told_by(text)) {
             return Err(Fault::at(field, EXPECTED));
         }
     }
-    if custom.content_ids.iter().any(|id| tells(id)) {
+    if custom.content_ids.iter().any(|id| person.is_told_by(id)) {
         return Err(Fault::at("customData.contentIds", EXPECTED));
     }
-    if custom.more.iter().any(|(name, value)| tells(name) || value_tells(value, &tells)) {
+    if custom.more.iter().any(|(name, value)| person.is_told_by(name) || value_tells(value, &person)) {
         return Err(Fault::at("customData", EXPECTED));
     }
     Ok(())
 }
 
-fn value_tells(value: &Value, tells: &impl Fn(&str) -> bool) -> bool {
+/// Whether the id that somebody has elsewhere tells who it is.
+pub(super) fn external_id_tells(user: &UserData) -> bool {
+    user.external_id.as_deref().is_some_and(|id| Person::of(user).is_told_by(id))
+}
+
+fn value_tells(value: &Value, person: &Person) -> bool {
     match value {
-        Value::String(text) => tells(text),
-        Value::Number(number) => tells(&number.to_string()),
-        Value::Array(values) => values.iter().any(|value| value_tells(value, tells)),
+        Value::String(text) => person.is_told_by(text),
+        Value::Number(number) => person.is_told_by(&number.to_string()),
+        Value::Array(values) => values.iter().any(|value| value_tells(value, person)),
         Value::Object(members) => {
-            members.iter().any(|(name, value)| tells(name) || value_tells(value, tells))
+            members.iter().any(|(name, value)| person.is_told_by(name) || value_tells(value, person))
         }
         Value::Null | Value::Bool(_) => false,
     }
 }
 
 /// A URL without the parts that tell who somebody is: the fragment, then the query, then the path.
-fn cut(text: String, tells: impl Fn(&str) -> bool) -> String {
-    if !tells(&text) {
+fn cut(text: String, person: &Person) -> String {
+    if !person.is_told_by(&text) {
         return text;
     }
     let Ok(mut url) = Url::parse(&text) else { return text };
     url.set_fragment(None);
-    if tells(url.as_str()) {
+    if person.is_told_by(url.as_str()) {
         url.set_query(None);
     }
-    if tells(url.as_str()) {
+    if person.is_told_by(url.as_str()) {
         url.set_path("/");
     }
     url.into()
 }
 
-/// Whether a text, or what it says percent-encoded, holds an e-mail address or these digits.
-fn tells(text: &str, phone: Option<&str>) -> bool {
-    // Encoded twice, as in a URL within a URL.
+/// A text without the words that tell who somebody is, or an empty one if only all of them do.
+fn cut_words(text: String, person: &Person) -> String {
+    if !person.is_told_by(&text) {
+        return text;
+    }
+    let kept: Vec<&str> = text.split(' ').filter(|word| !person.is_told_by(word)).collect();
+    let kept = kept.join(" ");
+    if person.is_told_by(&kept) { String::new() } else { kept }
+}
+
+/// By what an event's own person is found, next to the e-mail addresses of everybody.
+#[derive(Default)]
+struct Person {
+    email: Option<String>,
+    phone: Option<String>,
+    names: Option<[String; 2]>,
+}
+
+impl Person {
+    fn of(user: &UserData) -> Self {
+        let email = user.email.as_deref().map(|email| without_space(&spoken(email)));
+        let phone = user.phone.as_deref().filter(|phone| !is_digest(phone)).map(digits);
+        let name = |name: &Option<String>| {
+            let name = name.as_deref().filter(|name| !is_digest(name)).map(|name| spoken(name.trim()));
+            name.filter(|name| name.chars().count() >= LETTERS)
+        };
+        Self {
+            email: email.filter(|email| email.trim_matches('@').contains('@')),
+            phone: phone.and_then(|digits| Some(digits.get(digits.len().checked_sub(DIGITS)?..)?.to_owned())),
+            names: name(&user.first_name).zip(name(&user.last_name)).map(<[String; 2]>::from),
+        }
+    }
+
+    /// Whether a text says who it is, be it encoded once or twice, as in a URL within a URL.
+    fn is_told_by(&self, text: &str) -> bool {
+        let text = spoken(text);
+        let holds = |email: &String| without_space(&text).contains(email);
+        has_address(&text)
+            || self.email.as_ref().is_some_and(holds)
+            || self.phone.as_ref().is_some_and(|phone| digits(&text).contains(phone))
+            || self.names.as_ref().is_some_and(|names| names.iter().all(|name| text.contains(name)))
+    }
+}
+
+/// A text without its encodings, in one spelling of its letters.
+fn spoken(text: &str) -> String {
     let once = percent_decode_str(text).decode_utf8_lossy();
-    let twice: Cow<'_, str> = percent_decode_str(&once).decode_utf8_lossy();
-    let has_phone = || phone.is_some_and(|phone| digits(&twice).contains(phone));
-    has_address(&twice) || has_phone()
+    let twice = percent_decode_str(&once).decode_utf8_lossy();
+    let mut spoken = twice.nfkc().collect::<String>().to_lowercase();
+    for entity in ENTITIES {
+        if spoken.contains(entity) {
+            spoken = spoken.replace(entity, "@");
+        }
+    }
+    spoken
 }
 
 /// Whether there is an `@` between what can be a mailbox and a domain.
 fn has_address(text: &str) -> bool {
     text.match_indices('@').any(|(at, _)| {
-        let is_mailbox = |c: char| c.is_alphanumeric() || "._%+-!#$&'*=?^`{|}~".contains(c);
+        let is_mailbox = |c: char| c.is_alphanumeric() || "._%+-!#$&'*=?^`{|}~\"".contains(c);
         let mailbox = text[..at].chars().next_back().is_some_and(is_mailbox);
         let domain: String =
             text[at + 1..].chars().take_while(|c| c.is_alphanumeric() || ".-".contains(*c)).collect();
@@ -95,12 +157,23 @@ fn has_address(text: &str) -> bool {
 }
 
 fn digits(text: &str) -> String {
-    text.chars().filter(char::is_ascii_digit).collect()
+    text.chars().filter_map(decimal).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn jane() -> Person {
+        let told = |text: &str| Some(text.to_owned());
+        Person::of(&UserData {
+            email: told(" Jane.Doe@localhost"),
+            phone: told("+49 (171) 5559-8764"),
+            first_name: told("Janefirst "),
+            last_name: told("Doé-Last"),
+            ..UserData::default()
+        })
+    }
 
     #[test]
     fn addresses_are_found_wherever_they_stand() {
@@ -111,8 +184,11 @@ mod tests {
             "order of j.d+x@mail.example.co.uk, thanks",
             "jane%40example.com",
             "jäne@exämple.de",
+            "jane＠example.com",
+            "jane&#64;example.com",
+            "\"jane d\"@example.com",
         ] {
-            assert!(tells(text, None), "{text}");
+            assert!(Person::default().is_told_by(text), "{text}");
         }
         for text in [
             "",
@@ -124,16 +200,45 @@ mod tests {
             "https://a.example/@jane",
             "1 @ 2.5",
         ] {
-            assert!(!tells(text, None), "{text}");
+            assert!(!Person::default().is_told_by(text), "{text}");
         }
     }
 
     #[test]
-    fn the_events_own_number_is_found_however_it_is_written() {
-        for text in ["+49 151 55512399", "tel:4915155512399", "a=%2B49-151-555-12399&b"] {
-            assert!(tells(text, Some("4915155512399")), "{text}");
+    fn the_events_own_person_is_found_however_it_is_written() {
+        for text in [
+            "JANE.DOE@localhost",
+            "jane.doe @ localhost",
+            "+49 171 55598764",
+            "tel:4917155598764",
+            "017155598764",
+            "0171-5559-8764",
+            "a=%2B49-171-555-98764&b",
+            "+٤٩ ١٧١ ٥٥٥٩٨٧٦٤",
+            "Mrs. Janefirst T. Doé-Last",
+            "/user/doe\u{301}-last.JANEFIRST/",
+        ] {
+            assert!(jane().is_told_by(text), "{text}");
         }
-        assert!(!tells("order 49151", Some("4915155512399")));
+        for text in ["order 49171", "Janefirst", "doé-last", "localhost", "98764 17155"] {
+            assert!(!jane().is_told_by(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_already_or_too_short_is_not_looked_for() {
+        let digest = "12345678".repeat(8);
+        let told = |text: &str| Some(text.to_owned());
+        let person = Person::of(&UserData {
+            email: told(&digest),
+            phone: told(&digest),
+            first_name: told("Jo"),
+            last_name: told("Li"),
+            ..UserData::default()
+        });
+        for text in [&*digest, "12345678", "john likes it"] {
+            assert!(!person.is_told_by(text), "{text}");
+        }
     }
 
     #[test]
@@ -143,9 +248,22 @@ mod tests {
             ("https://shop.example/p?a=1#jane@example.com", "https://shop.example/p?a=1"),
             ("https://shop.example/p?a=jane%40example.com", "https://shop.example/p"),
             ("https://shop.example/u/jane@example.com?a=1#b", "https://shop.example/"),
+            ("https://shop.example/u/janefirst.do%C3%A9-last/?a=1", "https://shop.example/"),
         ];
         for (text, expected) in cases {
-            assert_eq!(cut(text.to_owned(), |text| tells(text, None)), expected);
+            assert_eq!(cut(text.to_owned(), &jane()), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_words_that_tell_are_cut_from_a_user_agent() {
+        let cases = [
+            ("Mozilla/5.0 (X11; Linux x86_64) A/1", "Mozilla/5.0 (X11; Linux x86_64) A/1"),
+            ("App/1.0 (jane@example.com; 4917155598764) B/2", "App/1.0 B/2"),
+            ("App/1.0 +49 171 5559 8764", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(cut_words(text.to_owned(), &jane()), expected);
         }
     }
 }

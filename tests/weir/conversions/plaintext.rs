@@ -39,9 +39,20 @@ fn send_all(collector: &Collector) {
     // What pages and shops let slip into other fields.
     let mut page = event("page");
     page["sourceUrl"] =
-        json!(format!("https://shop.example/thanks?a=1&mail={}#{EMAIL}", EMAIL.replace('@', "%40")));
+        json!(format!("https://shop.example/{LAST}.{FIRST}?a=1&to={}#{EMAIL}", EMAIL.replace('@', "%40")));
+    page["userData"]["userAgent"] = json!(format!("{AGENT} ({EMAIL}; 0151-55512399)"));
+    page["userData"]["externalId"] = json!(EMAIL.replace('@', "%40"));
     accepted(collector, &key, &[page]);
-    for (member, value) in [("note", EMAIL), ("orderId", EMAIL), ("tel", PHONE), ("contentName", EMAIL)] {
+    let full_name = format!("for Mr. {FIRST} {LAST}");
+    for (member, value) in [
+        ("note", EMAIL),
+        ("note", &full_name),
+        ("orderId", EMAIL),
+        ("orderId", "0151 55512399"),
+        ("callback", PHONE),
+        ("contentName", EMAIL),
+        ("Surname", LAST),
+    ] {
         let mut faulty = event("faulty");
         faulty["customData"][member] = json!(value);
         assert_eq!(send(collector, &key, &[faulty]).status, 207, "{member}");
@@ -89,7 +100,7 @@ fn who_somebody_is_stands_nowhere_in_plain_text() {
         written.push((file.display().to_string(), std::fs::read(&file).unwrap()));
     }
     for (name, bytes) in &written {
-        for plain in [LOCAL, "15155512399", FIRST, LAST, "s3cret-token"] {
+        for plain in [LOCAL, "55512399", FIRST, LAST, "s3cret-token"] {
             let is_config = plain == "s3cret-token" && name.ends_with("weir.toml");
             assert!(is_config || !finds(bytes, plain), "{plain} stands in {name}");
         }
