@@ -122,12 +122,21 @@ fn parse(text: &str) -> Result<Vec<Integration>, String> {
     Ok(integrations)
 }
 
-/// What toml says of a file that it cannot read, without the line itself: it may hold a secret.
+/// What toml says of a file that it cannot read, with the number of the block and the key, but without the line itself:
+/// it may hold a secret.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map(|before| before.matches('\n').count() + 1);
-    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    format!("{line}{}", error.message())
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let lines = before.matches('\n').count();
+    let block = match before.matches("[[integration]]").count() {
+        0 => String::new(),
+        number => format!("integration {number}: "),
+    };
+    let is_bare = |key: &&str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let key = text.lines().nth(lines).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    let key = key.filter(is_bare).map(|key| format!("{key}: ")).unwrap_or_default();
+    format!("line {}: {block}{key}{}", lines + 1, error.message())
 }
 
 /// What a block is called in a message.
@@ -139,7 +148,7 @@ fn title(number: usize, block: &Table) -> String {
     }
 }
 
-/// Reads a block; `None` if it is not enabled, in which case its secrets need not be there.
+/// Reads a block; `None` if it is not enabled, in which case its settings and secrets need not be there.
 fn read(mut block: Block) -> Result<Option<Integration>, String> {
     let project = block.text("project")?.ok_or("project: is missing, expected the project's name")?;
     let platform = read_platform(&mut block)?;
@@ -155,7 +164,7 @@ fn read(mut block: Block) -> Result<Option<Integration>, String> {
     let event_names = read_event_names(&mut block, platform)?;
     let rate = block.table("rate")?;
     let enrich = read_enrich(&mut block)?;
-    let texts = read_settings(&mut block, platform)?;
+    let texts = read_settings(&mut block, platform, enabled)?;
     block.finish()?;
     if !enabled {
         return Ok(None);
@@ -202,12 +211,13 @@ fn read_platform(block: &mut Block) -> Result<&'static dyn Platform, String> {
 fn read_settings(
     block: &mut Block,
     platform: &dyn Platform,
+    enabled: bool,
 ) -> Result<BTreeMap<&'static str, String>, String> {
     let mut settings = BTreeMap::new();
     for setting in platform.settings() {
         match block.text(setting.key)? {
             Some(text) => drop(settings.insert(setting.key, text)),
-            None if setting.required => {
+            None if setting.required && enabled => {
                 return Err(format!("{}: is missing, {} needs it", setting.key, platform.name()));
             }
             None => {}
@@ -276,7 +286,9 @@ fn read_enrich(block: &mut Block) -> Result<EnrichPolicy, String> {
     enrich.finish()?;
     for host in &hosts {
         let bare = host.strip_prefix("*.").unwrap_or(host);
-        if !matches!(url::Host::parse(bare), Ok(url::Host::Domain(parsed)) if parsed == bare) {
+        // A name without a dot is one of a network of one's own, where nothing is fetched from.
+        if !matches!(url::Host::parse(bare), Ok(url::Host::Domain(parsed)) if parsed == bare && bare.contains('.'))
+        {
             return Err(format!(
                 "enrich.hosts: {host:?} is no host name, expected one like shop.example or *.shop.example"
             ));

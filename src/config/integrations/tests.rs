@@ -59,6 +59,11 @@ fn what_a_block_leaves_out_is_the_platforms_own() {
     assert!(parse("").unwrap().is_empty());
     // Its secrets need not be there.
     assert!(parse(&meta("enabled = false").replace("s3cret", "env:WEIR_TEST_NO_SUCH")).unwrap().is_empty());
+    assert!(
+        parse("[[integration]]\nproject = \"shop\"\nplatform = \"meta\"\nenabled = false")
+            .unwrap()
+            .is_empty()
+    );
 }
 
 const README: &str = include_str!("../../../README.md");
@@ -157,7 +162,11 @@ fn what_is_wrong_is_said_with_block_and_key_and_without_a_secret() {
     let cases = [
         (whole("integrations = 1"), "integrations: no such key, expected blocks [[integration]]"),
         (whole("integration = 1"), "integration: expected blocks [[integration]]"),
-        (whole("[[integration]]\nproject = \"shop\"\naccess_token = s3cret"), "line 3: "),
+        (
+            whole("[[integration]]\nproject = \"shop\"\naccess_token = s3cret"),
+            "line 3: integration 1: access_token: ",
+        ),
+        (meta("enabled = true\nenabled = \"s3cret\""), "integration 1: enabled: duplicate key"),
         (whole("[[integration]]\nplatform = \"meta\""), "integration 1: project: is missing"),
         (
             whole("[[integration]]\nproject = \"shop\""),
@@ -191,6 +200,8 @@ fn what_is_wrong_is_said_with_block_and_key_and_without_a_secret() {
             meta("enrich = { hosts = [\"https://a.example\"] }"),
             "enrich.hosts: \"https://a.example\" is no host name",
         ),
+        (meta("enrich = { hosts = [\"*\"] }"), "enrich.hosts: \"*\" is no host name"),
+        (meta("enrich = { hosts = [\"localhost\"] }"), "enrich.hosts: \"localhost\" is no host name"),
         (meta("enrich = { hosts = [\"127.0.0.1\"] }"), "enrich.hosts: \"127.0.0.1\" is no host name"),
     ];
     for (text, part) in cases {

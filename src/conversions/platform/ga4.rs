@@ -94,10 +94,11 @@ impl Platform for Ga4 {
                 format!("a name in it is none of ga4's: {}", names::EXPECTED),
             ));
         }
-        if more.iter().any(|(name, value)| name != "items" && (value.is_object() || value.is_array())) {
+        let is_nested = |value: &Value| value.is_object() || value.is_array();
+        if let Some((name, _)) = more.iter().find(|(name, value)| *name != "items" && is_nested(value)) {
             return Err(Fault::at(
-                "customData",
-                "expected texts, numbers and booleans for ga4, besides items",
+                format!("customData.{name}"),
+                "expected a text, a number or a boolean for ga4, which takes an array only as items",
             ));
         }
         let params = params(conversion);

@@ -197,15 +197,14 @@ fn what_it_would_drop_is_refused() {
     // Of 25, one is the value, and two are ours.
     assert_eq!(with(numbered(22)), Ok(()));
     assert_eq!(with(vec![("items".to_owned(), json!([{ "item_id": "1" }]))]), Ok(()));
-    for refused in [
-        numbered(23),
-        vec![("two words".to_owned(), json!(1))],
-        vec![("nested".to_owned(), json!({ "a": 1 }))],
-        vec![("listed".to_owned(), json!([1]))],
-        vec![("long".to_owned(), json!("x".repeat(LONGEST_BODY)))],
+    for (refused, field) in [
+        (numbered(23), "customData"),
+        (vec![("two words".to_owned(), json!(1))], "customData"),
+        (vec![("nested".to_owned(), json!({ "a": 1 }))], "customData.nested"),
+        (vec![("listed".to_owned(), json!([1]))], "customData.listed"),
+        (vec![("long".to_owned(), json!("x".repeat(LONGEST_BODY)))], "customData"),
     ] {
-        let said = format!("{refused:.60?}");
-        assert_eq!(with(refused).unwrap_err().field, "customData", "{said}");
+        assert_eq!(with(refused).unwrap_err().field, field);
     }
 }
 
