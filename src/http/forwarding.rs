@@ -31,12 +31,12 @@ pub struct DeadReport {
 pub struct DeadLetterReport {
     /// The integration.
     pub integration: String,
-    /// The id by which the platform would know it.
+    /// The id by which the platform would know it; one that is made up where that cannot be read.
     pub id: String,
     /// Its event type.
     pub event_type: String,
-    /// When it happened, in RFC 3339.
-    pub occurred_at: String,
+    /// When it happened, in RFC 3339; `null` where that cannot be read.
+    pub occurred_at: Option<String>,
     /// How often it was sent.
     pub attempts: u32,
     /// Why it is dead.
@@ -101,10 +101,10 @@ async fn dead(forwarder: &Forwarder, integration: Option<&str>) -> Result<Answer
         letters.extend(forwarder.queue().dead(&name, MOST_DEAD - letters.len()).await?);
     }
     let dead = letters.into_iter().map(|letter| DeadLetterReport {
-        integration: letter.conversion.integration,
-        id: letter.conversion.id,
-        event_type: letter.conversion.event_type,
-        occurred_at: letter.conversion.occurred_at.to_string(),
+        integration: letter.integration,
+        id: letter.id,
+        event_type: letter.event_type,
+        occurred_at: letter.occurred_at.map(|moment| moment.to_string()),
         attempts: letter.attempts,
         why: letter.why,
         since: letter.at.to_string(),

@@ -15,8 +15,8 @@ use redb::{
 };
 use thiserror::Error;
 
-use super::tables::{DEAD, OUTBOX, Tables, WAITING};
-use super::{QueueError, QueueSettings};
+use super::tables::{DEAD, OUTBOX, Tables, WAITING, millis};
+use super::{LONGEST_DELAY, QueueError, QueueSettings};
 use crate::event::Timestamp;
 use crate::retry::Retry;
 
@@ -103,6 +103,8 @@ pub(super) struct Account {
     pub(super) waiting: u64,
     /// Of conversions and of rows for the journal.
     pub(super) bytes: u64,
+    /// A moment of the schedule's time that has passed.
+    pub(super) latest: i64,
     /// Waiting and dead, of each integration.
     pub(super) integrations: BTreeMap<String, (u64, u64)>,
 }
@@ -122,7 +124,9 @@ impl Account {
             let (integration, number) = key.value();
             last = last.max(Some(number));
             account.waiting += 1;
-            account.bytes += value.value().5.len() as u64;
+            let (due, since, _, _, _, json) = value.value();
+            account.bytes += json.len() as u64;
+            account.latest = account.latest.max(since).max(due.saturating_sub(millis(LONGEST_DELAY)));
             account.integrations.entry(integration.to_owned()).or_default().0 += 1;
         }
         for entry in file.open_table(DEAD)?.iter()? {
@@ -264,7 +268,7 @@ fn open_and_count(opener: &QueueOpener) -> Result<(Arc<Database>, Account), Queu
     let database = opener()?;
     // Tables of another shape are seen here and not later.
     let prepared = database.begin_write().map_err(Broken::from).and_then(|transaction| {
-        drop(Tables::open(&transaction, Account::default(), Timestamp::EPOCH)?);
+        drop(Tables::open(&transaction, Account::default(), Timestamp::EPOCH, 0)?);
         Ok(transaction.commit()?)
     });
     prepared?;

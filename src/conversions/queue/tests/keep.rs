@@ -33,7 +33,10 @@ async fn what_was_accepted_is_there_after_a_start() {
     };
     assert_eq!(waiting, [expected]);
     let letter = DeadLetter {
-        conversion: conversion(GA4, "a"),
+        integration: GA4.to_owned(),
+        id: "a".to_owned(),
+        event_type: "purchase".to_owned(),
+        occurred_at: Some(NOW.shifted(-5_000)),
         attempts: 3,
         why: "Dead".to_owned(),
         at: NOW.shifted(1),

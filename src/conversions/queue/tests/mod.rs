@@ -1,9 +1,11 @@
 //! What the queue promises, against a real file and against a storage that fails.
 
+mod clock;
 mod disk;
 mod keep;
 mod model;
 mod outbox;
+mod unreadable;
 
 use std::collections::BTreeSet;
 use std::path::Path;
