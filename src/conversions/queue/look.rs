@@ -142,3 +142,55 @@ pub(super) fn outbox(file: &ReadTransaction, most: usize, bytes: usize) -> Resul
     }
     Ok(rows)
 }
+
+/// The first dead letters with lower numbers, of an integration or of all, at most so many.
+pub(super) fn places_of_dead(
+    file: &ReadTransaction,
+    integration: Option<&str>,
+    before: Key,
+    most: usize,
+) -> Result<Vec<(String, Key)>, Broken> {
+    let dead = file.open_table(DEAD)?;
+    let mut places = Vec::new();
+    for entry in dead.range((integration.unwrap_or_default(), 0)..)? {
+        let (place, _) = entry?;
+        let (name, key) = place.value();
+        if places.len() == most || integration.is_some_and(|integration| integration != name) {
+            break;
+        }
+        if key < before {
+            places.push((name.to_owned(), key));
+        }
+    }
+    Ok(places)
+}
+
+/// Where conversions of this id are, waiting or dead, of an integration or of all. Looks at each that there is.
+pub(super) fn places_of_id(
+    file: &ReadTransaction,
+    integration: Option<&str>,
+    id: &str,
+) -> Result<Vec<(String, Key)>, Broken> {
+    let mut places = Vec::new();
+    let first = (integration.unwrap_or_default(), 0);
+    let mut look = |(name, key): (&str, Key), json: &[u8]| {
+        let is_meant = integration.is_none_or(|integration| integration == name);
+        if is_meant && Label::of(json, key).id == id {
+            places.push((name.to_owned(), key));
+        }
+        is_meant
+    };
+    for entry in file.open_table(WAITING)?.range(first..)? {
+        let (place, value) = entry?;
+        if !look(place.value(), value.value().5) {
+            break;
+        }
+    }
+    for entry in file.open_table(DEAD)?.range(first..)? {
+        let (place, value) = entry?;
+        if !look(place.value(), value.value().4) {
+            break;
+        }
+    }
+    Ok(places)
+}

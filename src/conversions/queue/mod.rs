@@ -27,11 +27,12 @@
 //! 3. Whatever changes the state of a conversion puts a row into the outbox in the same transaction; two rows of one
 //!    conversion never have the same moment. Rows leave the outbox after the journal has made them durable, so that a
 //!    crash can only repeat them, byte for byte.
-//! 4. No conversion is deleted but those that were sent. One that cannot be read, since another version wrote it or it is
+//! 4. No conversion is deleted but those that were sent, and those that an operator discards. One that cannot be read, since another version wrote it or it is
 //!    damaged, becomes a dead letter and holds up no other.
 //! 5. After a failed write or sync the file is closed and opened anew, which undoes what was not committed. What was
 //!    refused for it may be there all the same, and is sent then.
 
+mod by_hand;
 mod file;
 mod follow;
 mod item;
@@ -123,9 +124,6 @@ impl QueueError {
 
 /// Requests that may wait for the writer at once; more wait at the door.
 const DOOR: usize = 256;
-
-/// Dead letters that are looked at, to be queued again, in one transaction.
-const REPLAYED_AT_ONCE: usize = 500;
 
 /// The queue. Clones share it.
 #[derive(Clone)]
@@ -265,26 +263,6 @@ impl Queue {
     pub async fn dead(&self, integration: &str, most: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let integration = integration.to_owned();
         self.read(move |file| look::dead(file, &integration, most)).await
-    }
-
-    /// Queues the dead letters of an integration again, or all there are; says how many. They keep their ids, so that
-    /// a platform that has one after all knows it. Those that cannot be read stay where they are.
-    pub async fn replay(&self, integration: Option<&str>) -> Result<usize, QueueError> {
-        // What dies meanwhile again has a later number.
-        let before = self.0.file.account()?.next;
-        let mut replayed = 0;
-        let mut place = Some((integration.unwrap_or_default().to_owned(), 0));
-        while let Some((from, first)) = place {
-            let integration = integration.map(str::to_owned);
-            let (part, next) = self
-                .write(move |tables| {
-                    tables.replay(integration.as_deref(), (&from, first), before, REPLAYED_AT_ONCE)
-                })
-                .await?;
-            replayed += part;
-            place = next;
-        }
-        Ok(replayed)
     }
 
     /// The first rows that the journal is to be given: at most so many, and no more bytes than that but for the first.

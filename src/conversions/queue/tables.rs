@@ -1,5 +1,7 @@
 //! The tables of the file, and everything that changes them, within one transaction.
 
+mod by_hand;
+
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{Account, Broken};
-use super::label::{Label, read};
+use super::label::Label;
 use super::look::Unreadable;
 use super::told::{Status, Whose, conversion_row, delivery_row};
 use super::{Accepted, Incoming, Key, LONGEST_DELAY, Outcome, QueueError, QueueSettings, Settled};
@@ -254,43 +256,6 @@ impl<'t> Tables<'t> {
         self.changed.account.waiting -= 1;
         self.changed.account.integrations.entry(integration.to_owned()).or_default().0 -= 1;
         Ok(())
-    }
-
-    /// Looks at so many dead letters, from a place on, and queues those with lower numbers again that can be read; says
-    /// how many, and where to go on.
-    pub(super) fn replay(
-        &mut self,
-        integration: Option<&str>,
-        (from, first): (&str, Key),
-        before: Key,
-        most: usize,
-    ) -> Result<(usize, Option<(String, Key)>), Broken> {
-        let (mut found, mut looked_at, mut next) = (Vec::new(), 0, None);
-        for entry in self.dead.range((from, first)..)? {
-            let (place, value) = entry?;
-            let (name, key) = place.value();
-            if integration.is_some_and(|integration| integration != name) {
-                break;
-            }
-            if looked_at == most {
-                next = Some((name.to_owned(), key));
-                break;
-            }
-            looked_at += 1;
-            let (at, _, platform, _, json) = value.value();
-            if key < before
-                && let Ok(conversion) = read(json)
-            {
-                found.push((name.to_owned(), key, at, platform.to_owned(), conversion, json.to_vec()));
-            }
-        }
-        let replayed = found.len();
-        for (name, key, at, platform, conversion, json) in found {
-            self.dead.remove((name.as_str(), key))?;
-            self.changed.account.integrations.entry(name).or_default().1 -= 1;
-            self.enqueue(&platform, &conversion, json, self.now.max(at + 1))?;
-        }
-        Ok((replayed, next))
     }
 
     /// Removes the rows up to this number, but for those of tables that this version does not know.

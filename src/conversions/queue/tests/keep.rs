@@ -176,7 +176,7 @@ async fn dead_letters_are_queued_again_under_their_ids() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW);
     let queue = open(folder.path(), &clock);
-    let all = REPLAYED_AT_ONCE + 3;
+    let all = CHANGED_AT_ONCE + 3;
     queue.accept(many(META, 0..all)).await.unwrap();
     queue.accept(many(GA4, 0..1)).await.unwrap();
     for integration in [META, GA4] {

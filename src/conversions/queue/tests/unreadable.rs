@@ -90,7 +90,7 @@ async fn what_has_become_unreadable_can_be_settled() {
 async fn those_that_can_be_read_are_queued_again_from_among_many_that_cannot() {
     let folder = tempfile::tempdir().unwrap();
     let queue = open(folder.path(), &Clock::manual(NOW));
-    let all = 2 * REPLAYED_AT_ONCE + 2;
+    let all = 2 * CHANGED_AT_ONCE + 2;
     queue.accept(many(META, 0..all)).await.unwrap();
     let waiting = queue.due(META, NOW, ALL, &BTreeSet::new()).await.unwrap();
     queue.close();
