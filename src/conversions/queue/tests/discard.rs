@@ -8,7 +8,7 @@ use super::*;
 async fn queue_with(folder: &Path, dead: usize) -> Queue {
     let queue = open(folder, &Clock::manual(NOW));
     for integration in [META, GA4] {
-        queue.accept(many(integration, 0..dead + 1)).await.unwrap();
+        queue.accept(many(integration, 0..=dead)).await.unwrap();
         let waiting = queue.due(integration, NOW, ALL, &BTreeSet::new()).await.unwrap();
         let ends = waiting[..dead].iter().map(|waiting| (waiting.key, settled(Outcome::Dead, 1)));
         queue.settle(integration, ends.collect()).await.unwrap();

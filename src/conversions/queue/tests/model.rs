@@ -200,7 +200,9 @@ impl Run {
                     let letters = self.model.dead.remove(name).unwrap_or_default();
                     let (stay, go): (Vec<_>, Vec<_>) = letters.into_iter().partition(|item| item.spoiled);
                     replayed += go.len();
-                    go.into_iter().for_each(|item| self.model.enqueue(name, item.id));
+                    for item in go {
+                        self.model.enqueue(name, item.id);
+                    }
                     self.model.dead.insert(name, stay);
                 }
                 assert_eq!(self.queue.replay(only).await, Ok(replayed));
