@@ -10,7 +10,14 @@ use crate::event::Timestamp;
 
 /// Tells the time: the system's, or one that a test sets.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Option<Arc<Manual>>);
+
+#[derive(Debug)]
+struct Manual {
+    now: AtomicI64,
+    /// How far the time that has passed is ahead of the time of day.
+    ahead: AtomicI64,
+}
 
 impl Clock {
     /// The machine's clock.
@@ -20,13 +27,14 @@ impl Clock {
 
     /// A clock that stands at `now` until [`set`](Self::set); its clones stand with it.
     pub fn manual(now: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(now.as_millis()))))
+        let now = AtomicI64::new(now.as_millis());
+        Self(Some(Arc::new(Manual { now, ahead: AtomicI64::new(0) })))
     }
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
         if let Some(manual) = &self.0 {
-            return Timestamp::from_millis(manual.load(Ordering::Relaxed));
+            return Timestamp::from_millis(manual.now.load(Ordering::Relaxed));
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -37,13 +45,22 @@ impl Clock {
     pub fn elapsed(&self) -> Duration {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let Some(manual) = &self.0 else { return START.elapsed() };
-        Duration::from_millis(u64::try_from(manual.load(Ordering::Relaxed)).unwrap_or(0))
+        let passed = manual.now.load(Ordering::Relaxed) + manual.ahead.load(Ordering::Relaxed);
+        Duration::from_millis(u64::try_from(passed).unwrap_or(0))
     }
 
     /// Turns a manual clock to `now`; the machine's clock is left alone.
     pub fn set(&self, now: Timestamp) {
         if let Some(manual) = &self.0 {
-            manual.store(now.as_millis(), Ordering::Relaxed);
+            manual.now.store(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// Puts a manual clock right, as somebody does to the machine's: it shows `now`, and no time passes.
+    pub fn correct(&self, now: Timestamp) {
+        if let Some(manual) = &self.0 {
+            let before = manual.now.swap(now.as_millis(), Ordering::Relaxed);
+            manual.ahead.fetch_add(before - now.as_millis(), Ordering::Relaxed);
         }
     }
 }
@@ -68,6 +85,10 @@ mod tests {
         clock.set(Timestamp::from_millis(5));
         assert_eq!(clone.now(), Timestamp::from_millis(5));
         assert_eq!(clone.elapsed(), Duration::from_millis(5));
+        clock.correct(Timestamp::from_millis(-5));
+        assert_eq!((clone.now().as_millis(), clone.elapsed()), (-5, Duration::from_millis(5)));
+        clock.set(Timestamp::from_millis(0));
+        assert_eq!(clone.elapsed(), Duration::from_millis(10));
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! `weir conversions status|dead|replay|resume`: what becomes of conversions, as the running collector tells it.
+//! `weir conversions status|dead|replay|resume|discard`: what becomes of conversions, as the running collector tells it.
 
 use std::io::{self, Write};
 
 use anyhow::{Context as _, bail};
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use http::Method;
 use serde::de::DeserializeOwned;
 
 use super::ask::ask;
 use crate::config::OperationsArgs;
-use crate::http::{ChangedReport, ConversionsReport, DeadReport};
+use crate::http::{ALL_INTEGRATIONS, ChangedReport, ConversionsReport, DeadReport, MOST_DISCARDED};
 
 #[allow(clippy::doc_markdown, reason = "the comments are the text of --help, where backticks are noise")]
 #[derive(Subcommand)]
@@ -30,6 +30,20 @@ pub(super) enum Command {
     Replay {
         /// Of this integration only, as `status` shows it
         integration: Option<String>,
+        #[command(flatten)]
+        operations: OperationsArgs,
+    },
+    /// Delete dead letters, or one conversion by its id; what is deleted cannot be brought back
+    #[command(group(ArgGroup::new("what").args(["integration", "id", "all"]).required(true).multiple(true)))]
+    Discard {
+        /// The dead letters of this integration, as `status` shows it
+        integration: Option<String>,
+        /// What waits or is dead under this id, for this integration or for any
+        #[arg(long)]
+        id: Option<String>,
+        /// The dead letters of all integrations
+        #[arg(long, conflicts_with_all = ["integration", "id"])]
+        all: bool,
         #[command(flatten)]
         operations: OperationsArgs,
     },
@@ -56,6 +70,10 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             let path = path("/conversions/resume", known(&operations, integration.as_deref()).await?);
             let ChangedReport { changed } = told(&operations, Method::POST, &path).await?;
             writeln!(out, "{changed} integrations were paused and send again").map_err(Into::into)
+        }
+        Command::Discard { integration, id, all: _, operations } => {
+            let integration = known(&operations, integration.as_deref()).await?;
+            discard(&operations, integration, id.as_deref(), out).await
         }
     };
     match done {
@@ -92,9 +110,36 @@ async fn known<'a>(operations: &OperationsArgs, name: Option<&'a str>) -> anyhow
 
 fn path(path: &str, integration: Option<&str>) -> String {
     let Some(name) = integration else { return path.to_owned() };
-    let query: String =
-        url::form_urlencoded::Serializer::new(String::new()).append_pair("integration", name).finish();
+    with_query(path, &[("integration", name)])
+}
+
+fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let query: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     format!("{path}?{query}")
+}
+
+/// Deletes what has an id; without one the dead letters, until there are none.
+async fn discard(
+    operations: &OperationsArgs,
+    integration: Option<&str>,
+    id: Option<&str>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    if let Some(id) = id {
+        let only = integration.map(|name| ("integration", name));
+        let path = with_query("/conversions", &[("id", id)].into_iter().chain(only).collect::<Vec<_>>());
+        let ChangedReport { changed } = told(operations, Method::DELETE, &path).await?;
+        return writeln!(out, "{changed} conversions are deleted").map_err(Into::into);
+    }
+    let path = path("/conversions/dead", Some(integration.unwrap_or(ALL_INTEGRATIONS)));
+    let mut deleted = 0;
+    loop {
+        let ChangedReport { changed } = told(operations, Method::DELETE, &path).await?;
+        deleted += changed;
+        if changed < MOST_DISCARDED {
+            return writeln!(out, "{deleted} dead letters are deleted").map_err(Into::into);
+        }
+    }
 }
 
 async fn status(operations: &OperationsArgs, out: &mut impl Write) -> anyhow::Result<()> {

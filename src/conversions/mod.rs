@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A `200` means that the conversion is on disk. Whatever dies then, its platform is told at least once, under an id by
-//! which it knows a copy, or an operator finds it among the dead letters with the reason; nothing is ever thrown away.
+//! which it knows a copy, or an operator finds it among the dead letters with the reason; nothing is thrown away unless
+//! an operator says so.
 //!
 //! 1. [`wire`] reads the body; what is wrong with an event is said of that event.
 //! 2. [`integration`] is where a project's conversions of a platform go, as `weir.toml` says.

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Integration;
 use super::platform::{Outgoing, Reply, Verdict};
+use super::queue::LONGEST_DELAY;
 use crate::clickhouse::{Connector, connector};
 use crate::event::Timestamp;
 
@@ -26,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const ANSWER: usize = 1024 * 1024;
 
 /// Longer than this nobody is waited for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
+const LONGEST_RETRY_AFTER: Duration = LONGEST_DELAY;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -45,7 +45,9 @@ pub use answer::{Answer, json};
 pub use body::{BodyError, RequestBody};
 pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
 pub use events::Intake;
-pub use forwarding::{ChangedReport, ConversionsReport, DeadLetterReport, DeadReport};
+pub use forwarding::{
+    ALL_INTEGRATIONS, ChangedReport, ConversionsReport, DeadLetterReport, DeadReport, MOST_DISCARDED,
+};
 pub use limits::{
     Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, RejectedCap, Standing as LimitStanding,
 };

@@ -15,13 +15,20 @@ use redb::{
 };
 use thiserror::Error;
 
-use super::tables::{DEAD, OUTBOX, Tables, WAITING};
-use super::{QueueError, QueueSettings};
+use super::tables::{DEAD, OUTBOX, Tables, WAITING, millis};
+use super::{LONGEST_DELAY, QueueError, QueueSettings};
 use crate::event::Timestamp;
 use crate::retry::Retry;
 
 /// Memory for pages, in bytes: redb takes 1 GiB otherwise.
 const CACHE: usize = 8 * 1024 * 1024;
+
+/// A file that is no larger, in bytes, is not made smaller.
+const LARGE: u64 = 64 * 1024 * 1024;
+
+/// Nor is one of which more is in use: all of that may have to be moved, before anything is taken. It takes some two
+/// seconds.
+const MOST_MOVED: u64 = 32 * 1024 * 1024;
 
 /// How long a file that failed is left alone before it is opened anew.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
@@ -103,6 +110,8 @@ pub(super) struct Account {
     pub(super) waiting: u64,
     /// Of conversions and of rows for the journal.
     pub(super) bytes: u64,
+    /// A moment of the schedule's time that has passed.
+    pub(super) latest: i64,
     /// Waiting and dead, of each integration.
     pub(super) integrations: BTreeMap<String, (u64, u64)>,
 }
@@ -122,7 +131,9 @@ impl Account {
             let (integration, number) = key.value();
             last = last.max(Some(number));
             account.waiting += 1;
-            account.bytes += value.value().5.len() as u64;
+            let (due, since, _, _, _, json) = value.value();
+            account.bytes += json.len() as u64;
+            account.latest = account.latest.max(since).max(due.saturating_sub(millis(LONGEST_DELAY)));
             account.integrations.entry(integration.to_owned()).or_default().0 += 1;
         }
         for entry in file.open_table(DEAD)?.iter()? {
@@ -159,7 +170,7 @@ enum State {
 
 impl QueueFile {
     pub(super) fn open(opener: QueueOpener) -> Result<Self, QueueOpenError> {
-        let (database, account) = opened(&opener)?;
+        let (database, account) = opened(&opener, true)?;
         let state = Mutex::new(State::Open(database, account));
         Ok(Self { opener, state, opening: Mutex::new(()) })
     }
@@ -181,7 +192,7 @@ impl QueueFile {
             Err(TryLockError::Poisoned(opening)) => opening.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(QueueError::Failed),
         };
-        let opened = opened(&self.opener);
+        let opened = opened(&self.opener, false);
         let mut state = self.state();
         match (opened, &*state) {
             (Ok((database, account)), State::Broken(_)) => {
@@ -255,21 +266,52 @@ impl std::fmt::Display for Broken {
 }
 
 /// Over a file that it has not written itself, redb may panic.
-fn opened(opener: &QueueOpener) -> Result<(Arc<Database>, Account), QueueOpenError> {
-    catch_unwind(AssertUnwindSafe(|| open_and_count(opener)))
+fn opened(opener: &QueueOpener, shrinks: bool) -> Result<(Arc<Database>, Account), QueueOpenError> {
+    catch_unwind(AssertUnwindSafe(|| open_and_count(opener, shrinks)))
         .unwrap_or_else(|_| Err(QueueOpenError::Damaged("it cannot be read".to_owned())))
 }
 
-fn open_and_count(opener: &QueueOpener) -> Result<(Arc<Database>, Account), QueueOpenError> {
-    let database = opener()?;
+fn open_and_count(opener: &QueueOpener, shrinks: bool) -> Result<(Arc<Database>, Account), QueueOpenError> {
+    let mut database = opener()?;
     // Tables of another shape are seen here and not later.
     let prepared = database.begin_write().map_err(Broken::from).and_then(|transaction| {
-        drop(Tables::open(&transaction, Account::default(), Timestamp::EPOCH)?);
+        drop(Tables::open(&transaction, Account::default(), Timestamp::EPOCH, 0)?);
         Ok(transaction.commit()?)
     });
     prepared?;
     let account = Account::read(&database)?;
+    if shrinks
+        && account.bytes <= MOST_MOVED
+        && let Err(error) = shrink(&mut database, LARGE)
+    {
+        tracing::warn!(%error, "the queue's file stays as large as it is");
+        // What has failed is not used any further.
+        drop(database);
+        return open_and_count(opener, false);
+    }
     Ok((Arc::new(database), account))
+}
+
+/// Gives the file system back what nothing in the file needs any more, if that is most of it. A queue that was full uses
+/// its file again from the beginning, but leaves it large.
+pub(super) fn shrink(database: &mut Database, large: u64) -> Result<(), Broken> {
+    let transaction = database.begin_write()?;
+    let stats = transaction.stats()?;
+    transaction.abort()?;
+    let used = stats.allocated_pages() * stats.page_size() as u64;
+    let length = stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+    if length <= large || used > MOST_MOVED || used > length / 4 {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    database.compact()?;
+    tracing::info!(
+        used,
+        from = length,
+        seconds = begun.elapsed().as_secs_f64(),
+        "made the queue's file smaller"
+    );
+    Ok(())
 }
 
 /// Opens `queue.redb` in a folder, which is made if there is none.

@@ -70,6 +70,9 @@ pub struct Settled {
     pub latency: Duration,
 }
 
+/// A conversion is tried again at the latest after this, whatever its platform asks for.
+pub const LONGEST_DELAY: Duration = Duration::from_hours(24);
+
 /// What becomes of a conversion after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -77,7 +80,7 @@ pub enum Outcome {
     Sent,
     /// It is to be tried again.
     Retry {
-        /// When.
+        /// When, but not after [`LONGEST_DELAY`] from now.
         due: Timestamp,
     },
     /// It stays as it is until somebody has seen to its integration.
@@ -86,11 +89,17 @@ pub enum Outcome {
     Dead,
 }
 
-/// A conversion that its platform will never take.
-#[derive(Clone, Debug, PartialEq)]
+/// A conversion that its platform will never take, or that cannot be read. Nothing of who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// What could not be sent.
-    pub conversion: Conversion,
+    /// The integration's name.
+    pub integration: String,
+    /// The conversion's id; one that is made up where that cannot be read.
+    pub id: String,
+    /// Its event type; empty where it cannot be read.
+    pub event_type: String,
+    /// When it happened, where that can be read.
+    pub occurred_at: Option<Timestamp>,
     /// Attempts that were made.
     pub attempts: u32,
     /// Why it is dead.

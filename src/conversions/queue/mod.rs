@@ -17,7 +17,8 @@
 //! outbox    number ─► tag of the table, moment, row    what the journal is still to be given
 //! ```
 //!
-//! Numbers rise in the order of arrival and are one count for all three tables; moments are milliseconds since 1970.
+//! Numbers rise in the order of arrival and are one count for all three tables; moments are milliseconds since 1970, and
+//! those of `due`, `since` and `until when` are of a time that goes on evenly, whoever sets the machine's clock.
 //!
 //! # Invariants
 //!
@@ -26,14 +27,18 @@
 //! 3. Whatever changes the state of a conversion puts a row into the outbox in the same transaction; two rows of one
 //!    conversion never have the same moment. Rows leave the outbox after the journal has made them durable, so that a
 //!    crash can only repeat them, byte for byte.
-//! 4. No conversion is deleted but those that were sent.
+//! 4. No conversion is deleted but those that were sent, and those that an operator discards. One that cannot be read, since another version wrote it or it is
+//!    damaged, becomes a dead letter and holds up no other.
 //! 5. After a failed write or sync the file is closed and opened anew, which undoes what was not committed. What was
 //!    refused for it may be there all the same, and is sent then.
 
+mod by_hand;
 mod file;
 mod follow;
 mod item;
+mod label;
 mod look;
+mod steady;
 mod tables;
 mod told;
 mod writer;
@@ -54,13 +59,16 @@ use tokio::sync::{mpsc, oneshot};
 use self::file::{Broken, QueueFile};
 pub use self::file::{QueueOpenError, QueueOpener};
 pub use self::follow::follow;
-pub use self::item::{Accepted, Count, DeadLetter, Incoming, Key, Outcome, Settled, Waiting};
+pub use self::item::{Accepted, Count, DeadLetter, Incoming, Key, LONGEST_DELAY, Outcome, Settled, Waiting};
+use self::look::{Due, Unreadable};
+use self::steady::Steady;
 pub use self::tables::OutboxRow;
 use self::tables::Tables;
 pub use self::writer::Arrivals;
 use self::writer::{Job, Signals, Work, Writer};
 use crate::clock::Clock;
 use crate::event::Timestamp;
+use crate::metrics::count_conversions;
 use crate::retry::Retry;
 
 /// How much the queue keeps, and for how long.
@@ -117,9 +125,6 @@ impl QueueError {
 /// Requests that may wait for the writer at once; more wait at the door.
 const DOOR: usize = 256;
 
-/// Dead letters that are queued again in one transaction.
-const REPLAYED_AT_ONCE: usize = 500;
-
 /// The queue. Clones share it.
 #[derive(Clone)]
 pub struct Queue(Arc<Shared>);
@@ -127,6 +132,7 @@ pub struct Queue(Arc<Shared>);
 struct Shared {
     file: Arc<QueueFile>,
     signals: Arc<Signals>,
+    steady: Steady,
     settings: QueueSettings,
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -145,14 +151,24 @@ impl Queue {
         clock: &Clock,
     ) -> Result<Self, QueueOpenError> {
         let file = Arc::new(QueueFile::open(opener)?);
+        let steady = Steady::new(clock, file.account().map_or(0, |account| account.latest));
+        if steady.ahead() > 0 {
+            tracing::warn!(millis = steady.ahead(), "the clock was set back since conversions were queued");
+        }
         let signals = Arc::new(Signals::default());
         let (jobs, receiver) = mpsc::channel(DOOR);
-        let writer = Writer { file: file.clone(), signals: signals.clone(), clock: clock.clone() };
+        let writer = Writer {
+            file: file.clone(),
+            signals: signals.clone(),
+            clock: clock.clone(),
+            steady: steady.clone(),
+        };
         let thread = std::thread::Builder::new().name("queue".to_owned());
         let writer = thread.spawn(move || writer.run(receiver)).map_err(QueueOpenError::Thread)?;
         Ok(Self(Arc::new(Shared {
             file,
             signals,
+            steady,
             settings: settings.clone(),
             jobs: Mutex::new(Some(jobs)),
             writer: Mutex::new(Some(writer)),
@@ -170,7 +186,8 @@ impl Queue {
     }
 
     /// Conversions of an integration that are due, the longest due first: at most so many, and no more bytes of JSON
-    /// than that but for the first. `except` are those that the caller has already.
+    /// than that but for the first. `except` are those that the caller has already. Those that cannot be read become
+    /// dead letters.
     pub async fn due(
         &self,
         integration: &str,
@@ -178,8 +195,33 @@ impl Queue {
         (most, bytes): (usize, usize),
         except: &BTreeSet<Key>,
     ) -> Result<Vec<Waiting>, QueueError> {
-        let (integration, except) = (integration.to_owned(), except.clone());
-        self.read(move |file| look::due(file, &integration, now, (most, bytes), &except)).await
+        loop {
+            let (name, except) = (integration.to_owned(), except.clone());
+            let now = (now, self.0.steady.ahead());
+            let Due { found, unreadable } =
+                self.read(move |file| look::due(file, &name, now, (most, bytes), &except)).await?;
+            if unreadable.is_empty() {
+                return Ok(found);
+            }
+            self.bury(integration, unreadable).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn bury(&self, integration: &str, unreadable: Vec<Unreadable>) -> Result<(), QueueError> {
+        let (name, count) = (integration.to_owned(), unreadable.len());
+        let why = unreadable.first().map(|one| one.why.clone()).unwrap_or_default();
+        self.write(move |tables| unreadable.iter().try_for_each(|one| tables.bury(&name, one))).await?;
+        tracing::error!(
+            integration,
+            count,
+            why,
+            "conversions that this version cannot read are dead letters"
+        );
+        count_conversions(integration, "dead", count as u64);
+        Ok(())
     }
 
     /// When the next conversion of an integration is due that the caller does not have already.
@@ -189,7 +231,8 @@ impl Queue {
         except: &BTreeSet<Key>,
     ) -> Result<Option<Timestamp>, QueueError> {
         let (integration, except) = (integration.to_owned(), except.clone());
-        self.read(move |file| look::next_due(file, &integration, &except)).await
+        let ahead = self.0.steady.ahead();
+        self.read(move |file| look::next_due(file, &integration, ahead, &except)).await
     }
 
     /// Tells of an integration's conversions that are queued from now on.
@@ -212,31 +255,14 @@ impl Queue {
     /// What there is of each integration that has anything.
     pub async fn counts(&self) -> Result<Vec<Count>, QueueError> {
         let account = self.0.file.account()?;
-        self.read(move |file| look::counts(file, &account)).await
+        let ahead = self.0.steady.ahead();
+        self.read(move |file| look::counts(file, &account, ahead)).await
     }
 
     /// The first dead letters of an integration.
     pub async fn dead(&self, integration: &str, most: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let integration = integration.to_owned();
         self.read(move |file| look::dead(file, &integration, most)).await
-    }
-
-    /// Queues the dead letters of an integration again, or all there are; says how many. They keep their ids, so that
-    /// a platform that has one after all knows it.
-    pub async fn replay(&self, integration: Option<&str>) -> Result<usize, QueueError> {
-        // What dies meanwhile again has a later number.
-        let before = self.0.file.account()?.next;
-        let mut replayed = 0;
-        loop {
-            let integration = integration.map(str::to_owned);
-            let part = self
-                .write(move |tables| tables.replay(integration.as_deref(), before, REPLAYED_AT_ONCE))
-                .await?;
-            replayed += part;
-            if part < REPLAYED_AT_ONCE {
-                return Ok(replayed);
-            }
-        }
     }
 
     /// The first rows that the journal is to be given: at most so many, and no more bytes than that but for the first.

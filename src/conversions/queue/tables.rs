@@ -1,14 +1,18 @@
 //! The tables of the file, and everything that changes them, within one transaction.
 
+mod by_hand;
+
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{Account, Broken};
-use super::look::conversion;
-use super::told::{Status, conversion_row, delivery_row};
-use super::{Accepted, Incoming, Key, Outcome, QueueError, QueueSettings, Settled};
+use super::label::Label;
+use super::look::Unreadable;
+use super::told::{Status, Whose, conversion_row, delivery_row};
+use super::{Accepted, Incoming, Key, LONGEST_DELAY, Outcome, QueueError, QueueSettings, Settled};
 use crate::conversions::Conversion;
 use crate::event::Timestamp;
 use crate::row;
@@ -64,6 +68,8 @@ pub(super) struct Tables<'t> {
     expiries: Table<'t, (i64, u128), ()>,
     outbox: Table<'t, u64, (u8, i64, &'static [u8])>,
     now: i64,
+    /// Now, by the time of the schedule.
+    steady: i64,
     /// Ids that were added to `seen`.
     remembered: usize,
     changed: Changed,
@@ -85,6 +91,7 @@ impl<'t> Tables<'t> {
         transaction: &'t WriteTransaction,
         account: Account,
         now: Timestamp,
+        ahead: i64,
     ) -> Result<Self, Broken> {
         Ok(Self {
             waiting: transaction.open_table(WAITING)?,
@@ -94,6 +101,7 @@ impl<'t> Tables<'t> {
             expiries: transaction.open_table(EXPIRIES)?,
             outbox: transaction.open_table(OUTBOX)?,
             now: now.as_millis(),
+            steady: now.as_millis().saturating_add(ahead),
             remembered: 0,
             changed: Changed { account, ..Changed::default() },
         })
@@ -103,7 +111,7 @@ impl<'t> Tables<'t> {
     pub(super) fn finish(mut self) -> Result<Changed, Broken> {
         for _ in 0..FORGOTTEN_AT_ONCE + 2 * self.remembered {
             let first = self.expiries.first()?.map(|(key, _)| key.value());
-            let Some((until, fingerprint)) = first.filter(|(until, _)| *until <= self.now) else { break };
+            let Some((until, fingerprint)) = first.filter(|(until, _)| *until <= self.steady) else { break };
             self.expiries.remove((until, fingerprint))?;
             self.seen.remove(fingerprint)?;
         }
@@ -133,17 +141,18 @@ impl<'t> Tables<'t> {
         if adds && !self.changed.account.has_room(queued.len() as u64, settings) {
             return Ok(Err(QueueError::Full));
         }
-        let until = Timestamp::from_millis(self.now).shifted(millis(settings.remember)).as_millis();
+        let until = self.steady.saturating_add(millis(settings.remember));
         for (incoming, accepted) in incoming.iter().zip(&accepted) {
             match (incoming, accepted) {
                 (Incoming::Denied { platform, conversion, why }, _) => {
                     self.tell_received(platform, conversion, false)?;
-                    self.tell(platform, conversion, self.now, (Status::ConsentDenied, 0), (why, 0))?;
+                    let whose = Whose::of(platform, conversion);
+                    self.tell(whose, self.now, (Status::ConsentDenied, 0), (why, 0))?;
                 }
                 (Incoming::Queue { platform, conversion }, Accepted::Queued) => {
                     self.remember(fingerprint(conversion), until)?;
                     self.tell_received(platform, conversion, true)?;
-                    let json = serde_json::to_vec(conversion).map_err(unreadable)?;
+                    let json = serde_json::to_vec(conversion).map_err(unwritable)?;
                     self.changed.account.bytes += json.len() as u64;
                     self.enqueue(platform, conversion, json, self.now)?;
                 }
@@ -162,7 +171,7 @@ impl<'t> Tables<'t> {
         told: i64,
     ) -> Result<(), Broken> {
         let number = self.number();
-        let now = self.now;
+        let now = self.steady;
         let held = Held { due: now, since: now, told, attempts: 0, platform: platform.to_owned(), json };
         self.hold(&conversion.integration, number, &held)?;
         self.schedule.insert((conversion.integration.as_str(), now, number), ())?;
@@ -170,7 +179,7 @@ impl<'t> Tables<'t> {
         account.waiting += 1;
         account.integrations.entry(conversion.integration.clone()).or_default().0 += 1;
         self.changed.arrived.insert(conversion.integration.clone());
-        self.tell(platform, conversion, told, (Status::Queued, 0), ("", 0))
+        self.tell(Whose::of(platform, conversion), told, (Status::Queued, 0), ("", 0))
     }
 
     fn number(&mut self) -> u64 {
@@ -196,7 +205,6 @@ impl<'t> Tables<'t> {
     /// Writes down how an attempt ended; does nothing if the conversion does not wait.
     pub(super) fn settle(&mut self, integration: &str, key: Key, settled: &Settled) -> Result<(), Broken> {
         let Some(mut held) = self.held(integration, key)? else { return Ok(()) };
-        let conversion = conversion(&held.json)?;
         held.attempts = settled.attempt;
         held.told = self.now.max(held.told + 1);
         let status = match settled.outcome {
@@ -207,7 +215,8 @@ impl<'t> Tables<'t> {
             }
             Outcome::Retry { due } => {
                 self.schedule.remove((integration, held.due, key))?;
-                held.due = due.as_millis();
+                let delay = due.as_millis().saturating_sub(self.now);
+                held.due = self.steady.saturating_add(delay.min(millis(LONGEST_DELAY)));
                 self.schedule.insert((integration, held.due, key), ())?;
                 self.hold(integration, key, &held)?;
                 Status::Retrying
@@ -227,7 +236,18 @@ impl<'t> Tables<'t> {
         };
         let latency = u32::try_from(settled.latency.as_millis()).unwrap_or(u32::MAX);
         let said = (settled.answer.as_str(), latency);
-        self.tell(&held.platform, &conversion, held.told, (status, settled.attempt), said)
+        let label = Label::of(&held.json, key);
+        let whose =
+            Whose { platform: &held.platform, integration, id: &label.id, project_id: label.project_id };
+        self.tell(whose, held.told, (status, settled.attempt), said)
+    }
+
+    /// Makes a dead letter of a conversion that cannot be read, so that it does not come again.
+    pub(super) fn bury(&mut self, integration: &str, unreadable: &Unreadable) -> Result<(), Broken> {
+        let Unreadable { due, key, attempts, why } = unreadable;
+        self.schedule.remove((integration, *due, *key))?;
+        let (outcome, attempt, answer) = (Outcome::Dead, *attempts, why.clone());
+        self.settle(integration, *key, &Settled { outcome, attempt, answer, latency: Duration::ZERO })
     }
 
     fn release(&mut self, integration: &str, key: Key, held: &Held) -> Result<(), Broken> {
@@ -238,49 +258,16 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Queues the first dead letters with lower numbers again, at most so many; says how many.
-    pub(super) fn replay(
-        &mut self,
-        integration: Option<&str>,
-        before: Key,
-        most: usize,
-    ) -> Result<usize, Broken> {
-        let mut found = Vec::new();
-        for entry in self.dead.range((integration.unwrap_or(""), 0)..)? {
-            let (place, value) = entry?;
-            let (name, key) = place.value();
-            if found.len() == most || integration.is_some_and(|integration| integration != name) {
-                break;
-            }
-            if key < before {
-                let (at, _, platform, _, json) = value.value();
-                found.push((name.to_owned(), key, at, platform.to_owned(), json.to_vec()));
-            }
-        }
-        let replayed = found.len();
-        for (name, key, at, platform, json) in found {
-            let conversion = conversion(&json)?;
-            self.dead.remove((name.as_str(), key))?;
-            self.changed.account.integrations.entry(name).or_default().1 -= 1;
-            self.enqueue(&platform, &conversion, json, self.now.max(at + 1))?;
-        }
-        Ok(replayed)
-    }
-
-    /// Removes the rows up to this number.
+    /// Removes the rows up to this number, but for those of tables that this version does not know.
     pub(super) fn forget_outbox(&mut self, up_to: u64) -> Result<(), Broken> {
-        loop {
-            let Some((number, row)) =
-                self.outbox.first()?.map(|(key, row)| (key.value(), row.value().2.len()))
-            else {
-                return Ok(());
-            };
-            if number > up_to {
-                return Ok(());
-            }
-            self.outbox.remove(number)?;
-            self.changed.account.bytes -= row as u64;
-        }
+        let mut forgotten = 0;
+        self.outbox.retain_in(..=up_to, |_, (tag, _, row)| {
+            let is_known = row::Table::from_tag(tag).is_some();
+            forgotten += if is_known { row.len() as u64 } else { 0 };
+            !is_known
+        })?;
+        self.changed.account.bytes -= forgotten;
+        Ok(())
     }
 
     /// How many ids there are in `seen`; `expiries` has as many.
@@ -293,7 +280,7 @@ impl<'t> Tables<'t> {
     }
 
     fn is_seen(&self, fingerprint: u128) -> Result<bool, Broken> {
-        Ok(self.seen.get(fingerprint)?.is_some_and(|until| until.value() > self.now))
+        Ok(self.seen.get(fingerprint)?.is_some_and(|until| until.value() > self.steady))
     }
 
     fn remember(&mut self, fingerprint: u128, until: i64) -> Result<(), Broken> {
@@ -315,13 +302,12 @@ impl<'t> Tables<'t> {
     /// Tells what became of a conversion.
     fn tell(
         &mut self,
-        platform: &str,
-        conversion: &Conversion,
+        whose: Whose<'_>,
         at: i64,
         step: (Status, u32),
         said: (&str, u32),
     ) -> Result<(), Broken> {
-        let row = delivery_row(platform, conversion, Timestamp::from_millis(at), step, said);
+        let row = delivery_row(whose, Timestamp::from_millis(at), step, said);
         self.put(row::Table::ConversionDeliveries, at, &row)
     }
 
@@ -334,12 +320,11 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// What is not what this version writes.
-pub(super) fn unreadable(error: impl std::fmt::Display) -> Broken {
-    redb::Error::Corrupted(format!("a conversion does not read: {error}")).into()
+fn unwritable(error: impl std::fmt::Display) -> Broken {
+    redb::Error::Corrupted(format!("a conversion makes no JSON: {error}")).into()
 }
 
-fn millis(duration: std::time::Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

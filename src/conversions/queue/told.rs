@@ -69,25 +69,40 @@ pub(super) fn conversion_row(platform: &str, conversion: &Conversion, agreed: bo
     row
 }
 
+/// Of what conversion a step is told.
+#[derive(Clone, Copy)]
+pub(super) struct Whose<'a> {
+    pub(super) platform: &'a str,
+    pub(super) integration: &'a str,
+    pub(super) id: &'a str,
+    pub(super) project_id: Uuid,
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn of(platform: &'a str, conversion: &'a Conversion) -> Self {
+        let Conversion { id, integration, project_id, .. } = conversion;
+        Self { platform, integration, id, project_id: *project_id }
+    }
+}
+
 /// A row of `conversion_deliveries`: a step with its attempt, and what the platform said, after so many milliseconds.
 pub(super) fn delivery_row(
-    platform: &str,
-    conversion: &Conversion,
+    whose: Whose<'_>,
     at: Timestamp,
     (status, attempt): (Status, u32),
     (answer, latency_ms): (&str, u32),
 ) -> Vec<u8> {
     let status = status.as_str();
-    let Conversion { id, integration, project_id, .. } = conversion;
+    let Whose { platform, integration, id, project_id } = whose;
     // A conversion that was queued again by hand has attempts of the same number: the moment tells them apart.
     let step = format!("{integration}\0{id}\0{status}\0{attempt}\0{}", at.as_millis());
     let mut row = Vec::with_capacity(256);
     DeliveryRow {
-        project_id: *project_id,
+        project_id,
         integration,
         platform,
         conversion_id: id,
-        delivery_id: Uuid::new_v5(project_id, step.as_bytes()),
+        delivery_id: Uuid::new_v5(&project_id, step.as_bytes()),
         status,
         attempt,
         answer,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::QueueError;
 use super::file::{Account, Broken, PAUSE, QueueFile};
+use super::steady::Steady;
 use super::tables::{Changed, Tables};
 use crate::clock::Clock;
 use crate::failpoint;
@@ -60,6 +61,7 @@ pub(super) struct Writer {
     pub(super) file: Arc<QueueFile>,
     pub(super) signals: Arc<Signals>,
     pub(super) clock: Clock,
+    pub(super) steady: Steady,
 }
 
 impl Drop for Writer {
@@ -119,7 +121,7 @@ impl Writer {
     ) -> Result<Changed, Broken> {
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let mut tables = Tables::open(&transaction, account, self.clock.now())?;
+        let mut tables = Tables::open(&transaction, account, self.clock.now(), self.steady.ahead())?;
         for job in group {
             job.apply(&mut tables)?;
         }

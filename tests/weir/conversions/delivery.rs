@@ -193,3 +193,71 @@ fn a_changed_block_ends_a_pause_and_a_lost_one_keeps_its_queue() {
     collector.signal("HUP");
     await_statuses(&collector, &[("a", "sent")]);
 }
+
+/// The value of a figure of an integration.
+fn figure(collector: &Collector, name: &str) -> Option<String> {
+    let figures = collector.operations("/metrics").body;
+    let line = figures.lines().find(|line| line.starts_with(name))?;
+    line.rsplit_once(' ').map(|(_, value)| value.to_owned())
+}
+
+#[test]
+fn what_an_operator_discards_is_gone_and_nothing_else() {
+    let mock = Mock::start(|_| Reply::of(400, r#"{"error":{"code":100,"message":"Invalid parameter"}}"#));
+    let collector = setup(&meta(&mock, "")).start();
+    let ids = ["a", "b", "c", "d"];
+    accepted(&collector, &key(&collector), &ids.map(purchase));
+    await_statuses(&collector, &ids.map(|id| (id, "dead")));
+    let operations = collector.operations.to_string();
+    for (arguments, code, said) in [
+        (&[][..], 64, "required"),
+        (&["--all", "demo/meta"], 64, "cannot be used with"),
+        (&["demo/mta"], 1, "there is no integration demo/mta"),
+    ] {
+        let output = crate::harness::weir()
+            .args(["conversions", "discard"])
+            .args(arguments)
+            .args(["--ops-listen", &operations])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && error.contains(said), "{arguments:?}: {error}");
+    }
+    for path in ["/conversions", "/conversions?id=", "/conversions/dead", "/conversions/dead?integration="] {
+        let mut client = crate::harness::Client::connect(collector.operations).unwrap();
+        assert_eq!(client.send("DELETE", path, &[], b"").unwrap().status, 400, "{path}");
+    }
+    assert_eq!(conversions(&collector, &["dead"]).lines().count(), 4, "nothing is deleted by accident");
+
+    assert_eq!(conversions(&collector, &["discard", "--id", "x"]), "0 conversions are deleted\n");
+    assert_eq!(
+        conversions(&collector, &["discard", "demo/meta", "--id", "a"]),
+        "1 conversions are deleted\n"
+    );
+    assert_eq!(conversions(&collector, &["discard", "--id", "b"]), "1 conversions are deleted\n");
+    let query = "SELECT conversion_id, argMax(status, at), argMax(answer, at) AS last \
+        FROM weir.conversion_deliveries GROUP BY 1 HAVING last LIKE 'discarded%' ORDER BY 1";
+    let rows = "a\tdead\tdiscarded by an operator\nb\tdead\tdiscarded by an operator";
+    eventually("rows of both", || (collector.sql(query) == rows).then_some(()));
+    assert_eq!(conversions(&collector, &["discard", "demo/meta"]), "2 dead letters are deleted\n");
+    assert_eq!(conversions(&collector, &["dead"]), "");
+    let discarded = r#"weir_conversions_total{integration="demo/meta",outcome="discarded"}"#;
+    assert_eq!(figure(&collector, discarded).as_deref(), Some("4"));
+}
+
+#[test]
+fn nothing_is_shown_any_more_of_an_integration_that_is_gone_with_all_that_was_discarded() {
+    let mock = Mock::start(|_| Reply::of(400, r#"{"error":{"code":100,"message":"Invalid parameter"}}"#));
+    let collector = setup(&meta(&mock, "")).start();
+    accepted(&collector, &key(&collector), &[purchase("a")]);
+    let dead = r#"weir_conversions_dead{integration="demo/meta"}"#;
+    eventually("the dead letter", || (figure(&collector, dead)? == "1").then_some(()));
+    configure(collector.setup(), "");
+    collector.signal("HUP");
+    eventually("the integration gone", || {
+        conversions(&collector, &["status"]).contains("not in weir.toml").then_some(())
+    });
+    assert_eq!(conversions(&collector, &["discard", "--all"]), "1 dead letters are deleted\n");
+    assert_eq!(figure(&collector, dead).as_deref(), Some("0"));
+    assert!(conversions(&collector, &["status"]).starts_with("there is no integration"));
+}

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -18,6 +19,8 @@ struct Plan {
     syncs: AtomicUsize,
     held: Mutex<bool>,
     released: Condvar,
+    /// Where to copy the file at each sync, and how often that was done.
+    copies: Mutex<Option<(PathBuf, usize)>>,
 }
 
 impl Plan {
@@ -53,7 +56,12 @@ impl StorageBackend for Disk {
         drop(self.1.released.wait_while(held, |held| *held).unwrap());
         self.1.syncs.fetch_add(1, Ordering::SeqCst);
         self.1.check()?;
-        self.0.sync_data()
+        self.0.sync_data()?;
+        if let Some((folder, number)) = &mut *self.1.copies.lock().unwrap() {
+            *number += 1;
+            fs::copy(folder.join("planned"), folder.join(format!("copy{number}")))?;
+        }
+        Ok(())
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -66,15 +74,19 @@ impl StorageBackend for Disk {
     }
 }
 
-/// A queue on a disk that does as it is planned.
-fn planned(folder: &Path, plan: &Arc<Plan>) -> Queue {
-    let (path, plan) = (folder.join("planned"), plan.clone());
-    let opener = move || {
+/// Opens a file on a disk that does as it is planned.
+fn opener(path: PathBuf, plan: Arc<Plan>) -> QueueOpener {
+    Box::new(move || {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let backend = FileBackend::new(file.unwrap()).unwrap();
         file::with_backend(Disk(backend, plan.clone()))
-    };
-    Queue::open_with(Box::new(opener), &settings(), &Clock::manual(NOW)).unwrap()
+    })
+}
+
+/// A queue on a disk that does as it is planned.
+fn planned(folder: &Path, plan: &Arc<Plan>) -> Queue {
+    let opener = opener(folder.join("planned"), plan.clone());
+    Queue::open_with(opener, &settings(), &Clock::manual(NOW)).unwrap()
 }
 
 #[tokio::test]
@@ -217,4 +229,61 @@ async fn a_damaged_file_is_said_and_never_believed() {
         let text = error.to_string();
         assert!(text.starts_with("the queue of conversions is damaged, or of another version: "), "{text}");
     }
+}
+
+/// What a queue has left that was full: a file that is large for the conversions in it, and their ids.
+async fn drained(folder: &Path, plan: &Arc<Plan>) -> Vec<String> {
+    let queue = planned(folder, plan);
+    for round in 0..10 {
+        queue.accept(many(META, round * 200..(round + 1) * 200)).await.unwrap();
+    }
+    let waiting = queue.due(META, NOW, ALL, &BTreeSet::new()).await.unwrap();
+    let ends = waiting.iter().enumerate().filter(|(place, _)| place % 20 != 0);
+    let ends = ends.map(|(_, waiting)| (waiting.key, settled(Outcome::Sent, 1)));
+    queue.settle(META, ends.collect()).await.unwrap();
+    let last = queue.take_outbox(100_000, usize::MAX).await.unwrap().last().unwrap().number;
+    queue.forget_outbox(last).await.unwrap();
+    let left = due(&queue, META, NOW).await;
+    assert_eq!(left.len(), 100);
+    queue.close();
+    left
+}
+
+#[tokio::test]
+async fn a_file_that_is_mostly_unused_is_made_smaller_and_loses_nothing_at_any_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Arc::default();
+    let left = drained(folder.path(), &plan).await;
+    let path = folder.path().join("planned");
+    let before = fs::metadata(&path).unwrap().len();
+    let mut database = opener(path.clone(), plan.clone())().unwrap();
+    file::shrink(&mut database, before).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), before, "it is not large enough");
+    *plan.copies.lock().unwrap() = Some((folder.path().to_owned(), 0));
+    file::shrink(&mut database, before / 2).unwrap();
+    let copies = plan.copies.lock().unwrap().take().unwrap().1;
+    drop(database);
+    let after = fs::metadata(&path).unwrap().len();
+    assert!(after < before / 2, "{before} bytes before, {after} after");
+    assert_eq!(due(&planned(folder.path(), &plan), META, NOW).await, left);
+    assert!(copies > 1, "{copies} syncs");
+    for copy in 1..=copies {
+        // Whatever step it dies at.
+        let opener = opener(folder.path().join(format!("copy{copy}")), Arc::default());
+        let queue = Queue::open_with(opener, &settings(), &Clock::manual(NOW)).unwrap();
+        assert_eq!(due(&queue, META, NOW).await, left, "copy {copy} of {copies}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_while_the_file_is_made_smaller_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Arc::default();
+    let left = drained(folder.path(), &plan).await;
+    let mut database = opener(folder.path().join("planned"), plan.clone())().unwrap();
+    plan.fails.store(true, Ordering::SeqCst);
+    assert!(file::shrink(&mut database, 0).is_err());
+    drop(database);
+    plan.fails.store(false, Ordering::SeqCst);
+    assert_eq!(due(&planned(folder.path(), &plan), META, NOW).await, left);
 }

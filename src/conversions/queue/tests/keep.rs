@@ -33,7 +33,10 @@ async fn what_was_accepted_is_there_after_a_start() {
     };
     assert_eq!(waiting, [expected]);
     let letter = DeadLetter {
-        conversion: conversion(GA4, "a"),
+        integration: GA4.to_owned(),
+        id: "a".to_owned(),
+        event_type: "purchase".to_owned(),
+        occurred_at: Some(NOW.shifted(-5_000)),
         attempts: 3,
         why: "Dead".to_owned(),
         at: NOW.shifted(1),
@@ -173,7 +176,7 @@ async fn dead_letters_are_queued_again_under_their_ids() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW);
     let queue = open(folder.path(), &clock);
-    let all = REPLAYED_AT_ONCE + 3;
+    let all = CHANGED_AT_ONCE + 3;
     queue.accept(many(META, 0..all)).await.unwrap();
     queue.accept(many(GA4, 0..1)).await.unwrap();
     for integration in [META, GA4] {

@@ -1,16 +1,20 @@
 //! What the queue promises, against a real file and against a storage that fails.
 
+mod clock;
+mod discard;
 mod disk;
 mod keep;
 mod model;
 mod outbox;
+mod unreadable;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::by_hand::CHANGED_AT_ONCE;
 use super::*;
 use crate::conversions::{ConsentSignals, Conversion, CustomData, Identity};
 

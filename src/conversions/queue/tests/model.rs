@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::unreadable::{foreign, rewrite};
 use super::*;
 use crate::row::{Layout, Value};
 
@@ -16,6 +17,8 @@ enum Op {
     /// The conversions at these places of what waits for an integration are settled, in one go.
     Settle(usize, Vec<(usize, End)>),
     Replay(Option<usize>),
+    /// Another version has written the conversion at this place of what waits for an integration.
+    Spoil(usize, usize),
     /// So many rows have reached the journal.
     Forget(usize),
     Advance(i64),
@@ -38,6 +41,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => prop::collection::vec(conversion, 1..6).prop_map(Op::Accept),
         6 => (0..NAMES.len(), prop::collection::vec((0_usize..6, end), 1..4)).prop_map(|(a, b)| Op::Settle(a, b)),
         1 => prop::option::of(0..NAMES.len()).prop_map(Op::Replay),
+        1 => (0..NAMES.len(), 0_usize..6).prop_map(|(a, b)| Op::Spoil(a, b)),
         2 => (1_usize..8).prop_map(Op::Forget),
         2 => (1_i64..4_000).prop_map(Op::Advance),
         2 => Just(Op::Reopen),
@@ -50,6 +54,7 @@ struct Item {
     due: i64,
     arrival: usize,
     attempts: u32,
+    spoiled: bool,
 }
 
 #[derive(Default)]
@@ -74,7 +79,7 @@ impl Model {
     }
 
     fn enqueue(&mut self, name: &'static str, id: u8) {
-        let item = Item { id, due: self.now, arrival: self.arrivals, attempts: 0 };
+        let item = Item { id, due: self.now, arrival: self.arrivals, attempts: 0, spoiled: false };
         self.arrivals += 1;
         self.waiting.entry(name).or_default().push(item);
         self.tell(name, id, "queued");
@@ -124,6 +129,11 @@ impl Model {
         let items = self.waiting.entry(name).or_default();
         let Some(place) = items.iter().position(|item| item.arrival == arrival) else { return };
         items[place].attempts += 1;
+        self.end(name, place, end);
+    }
+
+    fn end(&mut self, name: &'static str, place: usize, end: End) {
+        let items = self.waiting.entry(name).or_default();
         let id = items[place].id;
         let status = match end {
             End::Sent => {
@@ -187,13 +197,17 @@ impl Run {
                 let mut names = NAMES;
                 names.sort_unstable();
                 for name in names.into_iter().filter(|name| only.is_none_or(|only| only == *name)) {
-                    for item in self.model.dead.remove(name).unwrap_or_default() {
+                    let letters = self.model.dead.remove(name).unwrap_or_default();
+                    let (stay, go): (Vec<_>, Vec<_>) = letters.into_iter().partition(|item| item.spoiled);
+                    replayed += go.len();
+                    for item in go {
                         self.model.enqueue(name, item.id);
-                        replayed += 1;
                     }
+                    self.model.dead.insert(name, stay);
                 }
                 assert_eq!(self.queue.replay(only).await, Ok(replayed));
             }
+            Op::Spoil(name, place) => self.spoil(NAMES[*name], *place).await,
             Op::Forget(most) => {
                 let rows = self.queue.take_outbox(*most, usize::MAX).await.unwrap();
                 if let Some(last) = rows.last() {
@@ -205,11 +219,27 @@ impl Run {
                 self.model.now += millis;
                 self.clock.set(Timestamp::from_millis(self.model.now));
             }
-            Op::Reopen => {
-                self.queue.close();
-                self.queue = Queue::open(self.folder.path(), &Self::settings(), &self.clock).unwrap();
-            }
+            Op::Reopen => self.reopen(),
         }
+    }
+
+    fn reopen(&mut self) {
+        self.queue.close();
+        self.queue = Queue::open(self.folder.path(), &Self::settings(), &self.clock).unwrap();
+    }
+
+    /// It is seen when it is looked at next.
+    async fn spoil(&mut self, name: &'static str, place: usize) {
+        let Some(item) = self.model.queue(name).get(place).cloned() else { return };
+        let waiting = self.queue.due(name, Timestamp::MAX, ALL, &BTreeSet::new()).await.unwrap();
+        self.queue.close();
+        rewrite(self.folder.path(), name, waiting[place].key, foreign(&item.id.to_string()).as_bytes());
+        self.reopen();
+        let items = self.model.waiting.entry(name).or_default();
+        let place = items.iter().position(|other| other.arrival == item.arrival).unwrap();
+        items[place].spoiled = true;
+        self.model.end(name, place, End::Dead);
+        assert_eq!(due(&self.queue, name, Timestamp::MAX).await.len(), waiting.len() - 1);
     }
 
     async fn settle(&mut self, name: &'static str, ends: &[(usize, End)]) {
@@ -248,7 +278,7 @@ impl Run {
             let ready = expected.iter().filter(|item| item.due <= self.model.now).count();
             assert_eq!(due(&self.queue, name, self.clock.now()).await.len(), ready);
             let letters = self.queue.dead(name, 100).await.unwrap();
-            let ids: Vec<_> = letters.iter().map(|letter| letter.conversion.id.clone()).collect();
+            let ids: Vec<_> = letters.iter().map(|letter| letter.id.clone()).collect();
             let dead = self.model.dead.get(name).map_or(&[][..], Vec::as_slice);
             assert_eq!(ids, dead.iter().map(|item| item.id.to_string()).collect::<Vec<_>>());
             if !expected.is_empty() || !dead.is_empty() {
@@ -274,7 +304,9 @@ impl Run {
         for name in NAMES {
             expected += bytes(&self.queue.due(name, Timestamp::MAX, ALL, &BTreeSet::new()).await.unwrap());
             for letter in self.queue.dead(name, 100).await.unwrap() {
-                expected += serde_json::to_vec(&letter.conversion).unwrap().len() as u64;
+                let json = serde_json::to_string(&conversion(name, &letter.id)).unwrap();
+                let is_spoiled = letter.why.starts_with("does not read");
+                expected += if is_spoiled { foreign(&letter.id) } else { json }.len() as u64;
             }
         }
         for row in self.queue.take_outbox(10_000, usize::MAX).await.unwrap() {

@@ -8,7 +8,7 @@ use crate::journal::{DiskDirectory, Item, Journal, JournalSettings};
 use crate::row::{Layout, Table};
 
 /// The rows as JSON, with the name of their table.
-fn told(rows: &[OutboxRow]) -> Vec<(&'static str, serde_json::Value)> {
+pub(super) fn told(rows: &[OutboxRow]) -> Vec<(&'static str, serde_json::Value)> {
     let read = |row: &OutboxRow| {
         let layout = Layout::parse(&row.table.header()).unwrap();
         (row.table.name(), serde_json::from_str(&layout.to_json(&row.row).unwrap()).unwrap())
@@ -16,7 +16,7 @@ fn told(rows: &[OutboxRow]) -> Vec<(&'static str, serde_json::Value)> {
     rows.iter().map(read).collect()
 }
 
-async fn outbox(queue: &Queue) -> Vec<OutboxRow> {
+pub(super) async fn outbox(queue: &Queue) -> Vec<OutboxRow> {
     queue.take_outbox(10_000, usize::MAX).await.unwrap()
 }
 

@@ -1,0 +1,85 @@
+//! A machine's clock that is set, while a collector runs and while none does.
+
+use super::*;
+
+const HOUR: i64 = 3_600_000;
+
+/// When what waits is due, and since when it waits.
+async fn moments(queue: &Queue) -> Vec<(Timestamp, Timestamp)> {
+    let waiting = queue.due(META, Timestamp::MAX, ALL, &BTreeSet::new()).await.unwrap();
+    waiting.iter().map(|waiting| (waiting.due, waiting.since)).collect()
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_while_it_runs_holds_up_nothing_and_hurries_nothing() {
+    for change in [-5 * HOUR, 5 * HOUR, -24 * 400 * HOUR] {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(NOW);
+        let queue = open(folder.path(), &clock);
+        queue.accept(many(META, 0..2)).await.unwrap();
+        let first = key(&queue, META, "0").await;
+        let retry = Outcome::Retry { due: NOW.shifted(60_000) };
+        queue.settle(META, vec![(first, settled(retry, 1))]).await.unwrap();
+
+        let now = NOW.shifted(change);
+        clock.correct(now);
+        assert_eq!(due(&queue, META, now).await, ["1"], "{change}");
+        assert_eq!(moments(&queue).await, [(now, now), (now.shifted(60_000), now)]);
+        let none = BTreeSet::new();
+        assert_eq!(queue.next_due(META, &none).await.unwrap(), Some(now));
+        assert_eq!(queue.counts().await.unwrap(), [count(META, 2, 0, Some(now))]);
+        queue.accept(many(META, 2..3)).await.unwrap();
+        assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Repeated]);
+        let retry = Outcome::Retry { due: now.shifted(30_000) };
+        let third = key(&queue, META, "2").await;
+        queue.settle(META, vec![(third, settled(retry, 1))]).await.unwrap();
+        clock.set(now.shifted(29_999));
+        assert_eq!(due(&queue, META, clock.now()).await, ["1"]);
+        clock.set(now.shifted(60_000));
+        assert_eq!(due(&queue, META, clock.now()).await, ["1", "2", "0"]);
+        // What it is remembered for has not been changed either.
+        clock.set(now.shifted(72 * HOUR - 1));
+        assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Repeated]);
+        clock.set(now.shifted(72 * HOUR));
+        assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Queued]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_queued_in_the_future_is_sent_after_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let queue = open(folder.path(), &clock);
+    queue.accept(many(META, 0..2)).await.unwrap();
+    let first = key(&queue, META, "0").await;
+    let retry = Outcome::Retry { due: NOW.shifted(60_000) };
+    queue.settle(META, vec![(first, settled(retry, 1))]).await.unwrap();
+    queue.close();
+
+    let now = NOW.shifted(-1_000 * HOUR);
+    clock.set(now);
+    let queue = open(folder.path(), &clock);
+    assert_eq!(due(&queue, META, now).await, ["1"]);
+    assert_eq!(moments(&queue).await, [(now, now), (now.shifted(60_000), now)]);
+    queue.accept(many(META, 2..3)).await.unwrap();
+    assert_eq!(due(&queue, META, now).await, ["1", "2"], "by arrival still");
+    clock.set(now.shifted(60_000));
+    assert_eq!(due(&queue, META, clock.now()).await, ["1", "2", "0"]);
+}
+
+#[tokio::test]
+async fn nothing_is_due_later_than_the_longest_delay() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let queue = open(folder.path(), &clock);
+    queue.accept(many(META, 0..1)).await.unwrap();
+    let first = key(&queue, META, "0").await;
+    queue.settle(META, vec![(first, settled(Outcome::Retry { due: Timestamp::MAX }, 1))]).await.unwrap();
+    assert_eq!(due(&queue, META, NOW.shifted(24 * HOUR - 1)).await, [""; 0]);
+    assert_eq!(due(&queue, META, NOW.shifted(24 * HOUR)).await, ["0"]);
+    queue.close();
+    // It was queued before the clock was set back, and is due no later after a start.
+    clock.set(NOW.shifted(-30 * HOUR));
+    let queue = open(folder.path(), &clock);
+    assert_eq!(due(&queue, META, clock.now().shifted(24 * HOUR)).await, ["0"]);
+}
