@@ -111,9 +111,11 @@ impl Dispatcher {
             self.state.resume();
             if let Some(integration) = &integration {
                 let (rate, spacing) = (integration.rate(), integration.platform.spacing(integration));
-                // What a platform has asked for outlasts the reading of the file.
-                pace = pace.filter(|pace| pace.is_of(rate, spacing));
-                pace.get_or_insert_with(|| Arc::new(Pace::new(rate, spacing, &self.shared.clock)));
+                pace = Some(match pace {
+                    Some(pace) if pace.is_of(rate, spacing) => pace,
+                    Some(pace) => Arc::new(pace.changed(rate, spacing)),
+                    None => Arc::new(Pace::new(rate, spacing, &self.shared.clock)),
+                });
             }
             while !self.block.has_changed().unwrap_or(true) {
                 match (&integration, &pace) {

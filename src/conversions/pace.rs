@@ -86,6 +86,13 @@ impl Pace {
         }
     }
 
+    /// Its successor, for another rate perhaps: what the platform has asked for outlasts a change of the settings.
+    pub(super) fn changed(&self, rate: Rate, spacing: Duration) -> Self {
+        let next = Self::new(rate, spacing, &self.clock);
+        *next.hold() = *self.hold();
+        next
+    }
+
     /// Whether it is for this rate and this time between requests.
     pub(super) fn is_of(&self, rate: Rate, spacing: Duration) -> bool {
         self.rate == rate && self.spacing == spacing
@@ -221,6 +228,18 @@ mod tests {
                 assert!(within <= rate.per_second as usize, "{rate:?}: {within} from {from} ms on");
             }
         }
+    }
+
+    #[test]
+    fn another_rate_keeps_what_the_platform_has_asked_for() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let pace = pace(&clock);
+        pace.failed(&failure(&clock, Some(Duration::from_hours(1))));
+        let slower = pace.changed(Rate { per_second: 1, batch: 1 }, Duration::ZERO);
+        assert_eq!(slower.take(1), Err(Duration::from_hours(1)));
+        clock.set(Timestamp::from_millis(3_600_000));
+        assert_eq!(slower.take(1), Ok(()));
+        assert!(slower.take(1).is_err(), "the rate is the new one");
     }
 
     #[test]
