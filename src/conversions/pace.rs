@@ -36,6 +36,8 @@ pub(super) struct Pace {
     bucket: RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>,
     clock: Clock,
     hold: Mutex<Hold>,
+    /// Who waits for the right to send.
+    turn: tokio::sync::Mutex<()>,
     rate: Rate,
     largest: u32,
     /// Between the starts of two requests, at least.
@@ -80,6 +82,7 @@ impl Pace {
             bucket: RateLimiter::direct_with_clock(quota.allow_burst(most), clock.clone()),
             clock: clock.clone(),
             hold: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             rate,
             largest,
             spacing,
@@ -120,6 +123,11 @@ impl Pace {
             }
             Ok(Err(not_until)) => Err(not_until.wait_time_from(governor::clock::Clock::now(&self.clock))),
         }
+    }
+
+    /// Waits until it is one's turn to take; it is for as long as the guard is kept.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     fn hold(&self) -> MutexGuard<'_, Hold> {
