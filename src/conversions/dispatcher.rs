@@ -22,8 +22,8 @@ use super::queue::{Arrivals, Key, Outcome, Settled, Waiting};
 use super::state::State;
 use crate::event::Timestamp;
 
-/// How long events are gathered for a request.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long events are gathered for a request. With all else an event that comes alone leaves within 100 ms.
+const LINGER: Duration = Duration::from_millis(90);
 
 /// Requests under way at once. So many events are held at least, if each goes in a request of its own.
 const REQUESTS: usize = 64;
