@@ -175,7 +175,8 @@ impl Dispatcher {
             if wait > LONGEST_HELD {
                 self.put_back();
             }
-            return self.wait(Instant::now() + wait.max(Duration::from_millis(1)), News::Later).await;
+            let wait = wait.clamp(Duration::from_millis(1), ROUND);
+            return self.wait(Instant::now() + wait, News::Later).await;
         }
         let batch: Vec<Waiting> = self.pending.drain(..batch).collect();
         let delivery = Delivery {
