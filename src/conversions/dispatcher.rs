@@ -28,6 +28,10 @@ const LINGER: Duration = Duration::from_millis(90);
 /// Requests under way at once. So many events are held at least, if each goes in a request of its own.
 const REQUESTS: usize = 64;
 
+/// The largest requests under way at once: a platform that takes longer over them than so many seconds is told slower
+/// than it may be.
+const LARGEST_REQUESTS: usize = 4;
+
 /// Bytes of conversions that are held at most, but for one event.
 const BYTES_IN_HAND: usize = 16 * 1024 * 1024;
 
@@ -142,7 +146,7 @@ impl Dispatcher {
 
     /// Sends one request, or waits for the moment at which there may be something to do.
     async fn turn(&mut self, integration: &Arc<Integration>, pace: &Arc<Pace>) {
-        let most = (2 * pace.largest()).max(REQUESTS);
+        let most = (LARGEST_REQUESTS * pace.largest()).max(REQUESTS);
         let bytes: usize = self.in_hand.values().sum();
         let has_room = self.in_hand.len() < most && bytes < BYTES_IN_HAND && self.under_way.len() < REQUESTS;
         if self.pending.len() < pace.largest() && has_room {
