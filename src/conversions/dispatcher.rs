@@ -334,3 +334,6 @@ fn too_old(
     older(waiting.conversion.occurred_at, limit)
         .then(|| format!("expired: {} takes no event older than {hours} hours", platform.name()))
 }
+
+#[cfg(test)]
+mod tests;
