@@ -161,6 +161,63 @@ fn after_a_defect_of_ours_events_wait_like_those_that_failed() {
     });
 }
 
+#[test]
+fn a_platform_that_is_down_is_asked_seldom_however_much_waits() {
+    let integration = platform("webhook");
+    let down = |told: &Told| Reply::Late(millis(200), Box::new(busy(told)));
+    simulate(from_ref(&integration), down, async |world| {
+        world.queue(&integration, 0..2_000).await;
+        world.pass(Duration::from_mins(30)).await;
+        let before = world.told().len();
+        world.pass(Duration::from_hours(1)).await;
+        // Twelve times at least, and a few each time before the first answer is there.
+        let requests = world.told().len() - before;
+        assert!((12..=400).contains(&requests), "{requests} in an hour");
+        assert_eq!(world.left().await, (2_000, 0));
+        world.answer(taken);
+        sleep(Duration::from_mins(6)).await;
+        assert_eq!(world.left().await, (0, 0));
+    });
+}
+
+#[test]
+fn a_platform_that_never_answers_holds_up_no_other() {
+    let integrations = [platform("webhook"), platform("meta")];
+    let script = |told: &Told| if told.url.contains("crm") { Reply::Never } else { taken(told) };
+    simulate(&integrations, script, async |world| {
+        world.queue(&integrations[0], 0..200).await;
+        sleep(seconds(10)).await;
+        let came = world.now();
+        world.queue(&integrations[1], [0]).await;
+        sleep(seconds(1)).await;
+        let told = world.told().into_iter().find(|told| told.url.contains("facebook")).unwrap();
+        assert!(between(came, told.at) < millis(100), "{:?}", told.at);
+    });
+}
+
+#[test]
+fn large_events_are_not_all_held_at_once() {
+    let integration = platform("pinterest");
+    simulate(
+        from_ref(&integration),
+        |_| Reply::Never,
+        async |world| {
+            let large = serde_json::json!({ "note": "n".repeat(1 << 20) });
+            world
+                .queue_with(&integration, 0..24, |conversion| {
+                    conversion.custom.more = large.as_object().unwrap().clone();
+                })
+                .await;
+            sleep(seconds(10)).await;
+            let held = world.counts().len();
+            assert!((15..=17).contains(&held), "{held} of a MiB each");
+            world.answer(taken);
+            sleep(seconds(30)).await;
+            assert_eq!(world.left().await, (0, 0));
+        },
+    );
+}
+
 /// The reasons of an integration's dead letters.
 async fn reasons(world: &World, integration: &Integration) -> Vec<String> {
     let dead = world.forwarder.queue().dead(&integration.name, 10).await.unwrap();
@@ -206,7 +263,8 @@ fn what_is_too_old_for_its_platform_is_a_dead_letter_before_that() {
             |_| Reply::Cut,
             async |world| {
                 let hour = 3_600_000;
-                world.queue_from(&integration, [0], world.moment().shifted(hour - age * hour)).await;
+                let occurred_at = world.moment().shifted(hour - age * hour);
+                world.queue_with(&integration, [0], |conversion| conversion.occurred_at = occurred_at).await;
                 world.queue(&integration, [1]).await;
                 sleep(Duration::from_hours(1)).await;
                 assert_eq!(world.left().await, (2, 0), "{name}");
@@ -228,7 +286,8 @@ fn what_becomes_too_old_is_seen_while_a_platform_is_waited_for() {
         world.queue(&integration, [0]).await;
         sleep(seconds(10)).await;
         let half_an_hour = 1_800_000;
-        world.queue_from(&integration, [1], world.moment().shifted(half_an_hour - 144 * half_an_hour)).await;
+        let occurred_at = world.moment().shifted(half_an_hour - 144 * half_an_hour);
+        world.queue_with(&integration, [1], |conversion| conversion.occurred_at = occurred_at).await;
         world.pass(seconds(1_700)).await;
         sleep(seconds(90)).await;
         assert_eq!(world.left().await, (2, 0));

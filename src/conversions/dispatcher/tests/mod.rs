@@ -5,6 +5,7 @@ mod failures;
 mod operators;
 mod rates;
 mod simulation;
+mod storage;
 mod verdicts;
 
 use std::slice::from_ref;

@@ -5,32 +5,25 @@
 //! with tokio's before anything wakes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
-use std::io;
-use std::path::Path;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{Request, Response};
-use redb::StorageBackend;
-use redb::backends::FileBackend;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, advance, sleep};
 use uuid::Uuid;
 
+use super::storage::{opener, wait_for_writer};
 use crate::clock::Clock;
 use crate::conversions::consent::{ConsentPolicy, Matching};
 use crate::conversions::enrich::{EnrichSettings, Enricher};
 use crate::conversions::forwarder::{Forwarder, Shared};
 use crate::conversions::platform::find;
-use crate::conversions::queue::{Incoming, Queue, QueueOpenError, QueueSettings};
+use crate::conversions::queue::{Incoming, Queue, QueueSettings};
 use crate::conversions::sender::{Network, Sender};
 use crate::conversions::{
     ConsentSignals, Conversion, CustomData, EnrichPolicy, Identity, Integration, Secret,
@@ -232,24 +225,23 @@ impl World {
 
     /// Queues conversions of these numbers, all of one user, that happen now.
     pub(super) async fn queue(&self, integration: &Integration, numbers: impl IntoIterator<Item = usize>) {
-        self.queue_from(integration, numbers, self.clock.now()).await;
+        self.queue_with(integration, numbers, |_| {}).await;
     }
 
-    /// The same, that happened then.
-    pub(super) async fn queue_from(
+    /// The same, each with a change.
+    pub(super) async fn queue_with(
         &self,
         integration: &Integration,
         numbers: impl IntoIterator<Item = usize>,
-        occurred_at: Timestamp,
+        change: impl Fn(&mut Conversion),
     ) {
-        let incoming = |number| Incoming::Queue {
-            platform: integration.platform.name(),
-            conversion: Conversion {
+        let incoming = |number| {
+            let mut conversion = Conversion {
                 id: id(number),
                 project_id: Uuid::from_u128(7),
                 integration: integration.name.clone(),
                 event_type: "purchase".to_owned(),
-                occurred_at,
+                occurred_at: self.clock.now(),
                 received_at: self.clock.now(),
                 source_url: None,
                 identity: Identity {
@@ -259,7 +251,9 @@ impl World {
                 },
                 custom: CustomData::default(),
                 consent: ConsentSignals::default(),
-            },
+            };
+            change(&mut conversion);
+            Incoming::Queue { platform: integration.platform.name(), conversion }
         };
         let incoming = numbers.into_iter().map(incoming).collect();
         self.forwarder.accept(incoming).await.unwrap();
@@ -357,69 +351,4 @@ fn begin(queue: &Queue, clock: &Clock, fake: &Arc<Fake>, integrations: &[Integra
         expire_after: EXPIRE_AFTER,
     };
     Forwarder::of(shared, integrations.to_vec())
-}
-
-/// The queue's file, as it is but for the syncs: no power fails in a simulation, and each would take milliseconds.
-fn opener(folder: &Path) -> Box<dyn Fn() -> Result<redb::Database, QueueOpenError> + Send + Sync> {
-    let path = folder.join("queue.redb");
-    Box::new(move || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let backend = FileBackend::new(file.unwrap()).unwrap();
-        Ok(redb::Builder::new().create_with_backend(Unsynced(backend)).unwrap())
-    })
-}
-
-#[derive(Debug)]
-struct Unsynced(FileBackend);
-
-impl StorageBackend for Unsynced {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write(offset, bytes)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.0.close()
-    }
-}
-
-/// Returns when the writer has done all that it was given before.
-fn wait_for_writer(queue: &Queue) {
-    // Nobody reads the rows, and the first has no number below.
-    let _ = wait_for(queue.forget_outbox(0));
-}
-
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Blocks this thread until a future is ready which needs no runtime.
-fn wait_for<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Parked(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        std::thread::park();
-    }
 }
