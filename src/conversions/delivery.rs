@@ -87,6 +87,8 @@ impl Delivery {
 
     /// Waits for the right to send so many events; `false` if they had better wait in the queue.
     async fn keep_pace(&self, events: usize) -> bool {
+        // In the order of arrival: small requests do not go on taking what a large one waits for.
+        let _turn = self.pace.turn().await;
         loop {
             if self.state.is_paused() || self.state.term() != self.term {
                 return false;

@@ -22,11 +22,15 @@ use super::queue::{Arrivals, Key, Outcome, Settled, Waiting};
 use super::state::State;
 use crate::event::Timestamp;
 
-/// How long events are gathered for a request.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long events are gathered for a request. With all else an event that comes alone leaves within 100 ms.
+const LINGER: Duration = Duration::from_millis(90);
 
 /// Requests under way at once. So many events are held at least, if each goes in a request of its own.
 const REQUESTS: usize = 64;
+
+/// The largest requests under way at once: a platform that takes longer over them than so many seconds is told slower
+/// than it may be.
+const LARGEST_REQUESTS: usize = 4;
 
 /// Bytes of conversions that are held at most, but for one event.
 const BYTES_IN_HAND: usize = 16 * 1024 * 1024;
@@ -111,9 +115,11 @@ impl Dispatcher {
             self.state.resume();
             if let Some(integration) = &integration {
                 let (rate, spacing) = (integration.rate(), integration.platform.spacing(integration));
-                // What a platform has asked for outlasts the reading of the file.
-                pace = pace.filter(|pace| pace.is_of(rate, spacing));
-                pace.get_or_insert_with(|| Arc::new(Pace::new(rate, spacing, &self.shared.clock)));
+                pace = Some(match pace {
+                    Some(pace) if pace.is_of(rate, spacing) => pace,
+                    Some(pace) => Arc::new(pace.changed(rate, spacing)),
+                    None => Arc::new(Pace::new(rate, spacing, &self.shared.clock)),
+                });
             }
             while !self.block.has_changed().unwrap_or(true) {
                 match (&integration, &pace) {
@@ -140,7 +146,7 @@ impl Dispatcher {
 
     /// Sends one request, or waits for the moment at which there may be something to do.
     async fn turn(&mut self, integration: &Arc<Integration>, pace: &Arc<Pace>) {
-        let most = (2 * pace.largest()).max(REQUESTS);
+        let most = (LARGEST_REQUESTS * pace.largest()).max(REQUESTS);
         let bytes: usize = self.in_hand.values().sum();
         let has_room = self.in_hand.len() < most && bytes < BYTES_IN_HAND && self.under_way.len() < REQUESTS;
         if self.pending.len() < pace.largest() && has_room {
@@ -173,7 +179,8 @@ impl Dispatcher {
             if wait > LONGEST_HELD {
                 self.put_back();
             }
-            return self.wait(Instant::now() + wait.max(Duration::from_millis(1)), News::Later).await;
+            let wait = wait.clamp(Duration::from_millis(1), ROUND);
+            return self.wait(Instant::now() + wait, News::Later).await;
         }
         let batch: Vec<Waiting> = self.pending.drain(..batch).collect();
         let delivery = Delivery {
@@ -327,3 +334,6 @@ fn too_old(
     older(waiting.conversion.occurred_at, limit)
         .then(|| format!("expired: {} takes no event older than {hours} hours", platform.name()))
 }
+
+#[cfg(test)]
+mod tests;

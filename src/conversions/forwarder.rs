@@ -78,7 +78,11 @@ impl Forwarder {
         expire_after: Duration,
         integrations: Vec<Integration>,
     ) -> Self {
-        let shared = Shared { queue, clock, sender: Sender::new(), enricher, expire_after };
+        Self::of(Shared { queue, clock, sender: Sender::new(), enricher, expire_after }, integrations)
+    }
+
+    /// The same, given what the dispatchers share.
+    pub(super) fn of(shared: Shared, integrations: Vec<Integration>) -> Self {
         let lanes = Arc::new(Mutex::new(Some(Lanes::new())));
         let forwarder = Self { shared: Arc::new(shared), lanes, runtime: Handle::current() };
         forwarder.configure(integrations);

@@ -1,9 +1,12 @@
 //! When an integration may send: its platform's rate, what the platform has asked for, and pauses after failures.
 //!
-//! A bucket of one second's events is refilled evenly, so no event waits for it longer than a second unless more come
-//! than the platform takes. What failed waits for a pause of full jitter: a random time of up to 1 s, then of twice as
-//! much each time, up to 5 minutes; from the second failure on without a success between, everything else waits too.
-//! What the platform itself asks for with `Retry-After` is kept to whatever it is.
+//! A bucket that holds the largest request is refilled evenly, with a little less than the platform takes. No event
+//! waits for it much longer than a second unless more come than the platform takes; then no second has more of them
+//! than that. After a rest, or with requests of odd sizes, one may have a request more.
+//!
+//! What failed waits for a pause of full jitter: a random time of up to 1 s, then of twice as much each time, up to 5
+//! minutes; from the second failure on without a success between, everything else waits too. What the platform itself
+//! asks for with `Retry-After` is kept to whatever it is.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,10 @@ use uuid::Uuid;
 use super::platform::Rate;
 use crate::clock::Clock;
 
+/// One part in so many of a second's events is what the bucket is not refilled with, and what it holds at least: so many
+/// may be late, and go together then, and a second has still no more than the platform takes.
+const SPARE: u32 = 20;
+
 /// The first pause is no longer than this.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Nor is any longer than this.
@@ -29,6 +36,8 @@ pub(super) struct Pace {
     bucket: RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>,
     clock: Clock,
     hold: Mutex<Hold>,
+    /// Who waits for the right to send.
+    turn: tokio::sync::Mutex<()>,
     rate: Rate,
     largest: u32,
     /// Between the starts of two requests, at least.
@@ -64,14 +73,27 @@ pub(super) struct Failure {
 impl Pace {
     pub(super) fn new(rate: Rate, spacing: Duration, clock: &Clock) -> Self {
         let per_second = NonZeroU32::new(rate.per_second).unwrap_or(NonZeroU32::MIN);
+        let largest = rate.batch.clamp(1, per_second.get());
+        let most = NonZeroU32::new(largest.max(per_second.get() / SPARE)).unwrap_or(NonZeroU32::MIN);
+        let second = Duration::from_secs(1);
+        let event = (second / per_second.get()).mul_f64(f64::from(SPARE) / f64::from(SPARE - 1));
+        let quota = Quota::with_period(event).unwrap_or(Quota::per_second(per_second));
         Self {
-            bucket: RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone()),
+            bucket: RateLimiter::direct_with_clock(quota.allow_burst(most), clock.clone()),
             clock: clock.clone(),
             hold: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
             rate,
-            largest: rate.batch.clamp(1, per_second.get()),
+            largest,
             spacing,
         }
+    }
+
+    /// Its successor, for another rate perhaps: what the platform has asked for outlasts a change of the settings.
+    pub(super) fn changed(&self, rate: Rate, spacing: Duration) -> Self {
+        let next = Self::new(rate, spacing, &self.clock);
+        *next.hold() = *self.hold();
+        next
     }
 
     /// Whether it is for this rate and this time between requests.
@@ -101,6 +123,11 @@ impl Pace {
             }
             Ok(Err(not_until)) => Err(not_until.wait_time_from(governor::clock::Clock::now(&self.clock))),
         }
+    }
+
+    /// Waits until it is one's turn to take; it is for as long as the guard is kept.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     fn hold(&self) -> MutexGuard<'_, Hold> {
@@ -186,28 +213,41 @@ mod tests {
     }
 
     #[test]
-    fn no_second_sees_more_than_two_seconds_worth_and_the_mean_is_the_rate() {
+    fn no_second_has_more_than_the_rate_and_the_mean_is_near_it() {
         for rate in [
             Rate { per_second: 1_000, batch: 1_000 },
+            Rate { per_second: 500, batch: 100 },
             Rate { per_second: 50, batch: 50 },
             Rate { per_second: 25, batch: 25 },
             Rate { per_second: 100, batch: 1 },
             Rate { per_second: 100, batch: 2_000 },
             Rate { per_second: 50, batch: 1 },
+            Rate { per_second: 1, batch: 1 },
         ] {
             let events = rate.per_second as usize * 11;
             let sent = sent(rate, events);
             let largest = sent.iter().map(|(_, batch)| *batch).max().unwrap();
             assert_eq!(largest, rate.batch.min(rate.per_second) as usize, "{rate:?}");
             let (last, _) = *sent.last().unwrap();
-            // The first second's worth goes at once.
-            assert!((9_900..=10_200).contains(&last), "{rate:?} took {last} ms");
+            assert!((9_900..=11_700).contains(&last), "{rate:?} took {last} ms");
             for (from, _) in &sent {
-                let within = sent.iter().filter(|(at, _)| (*from..from + 1_000).contains(at));
+                let within = sent.iter().filter(|(at, _)| (*from..=from + 1_000).contains(at));
                 let within: usize = within.map(|(_, batch)| batch).sum();
-                assert!(within <= 2 * rate.per_second as usize, "{rate:?}: {within} from {from} ms on");
+                assert!(within <= rate.per_second as usize, "{rate:?}: {within} from {from} ms on");
             }
         }
+    }
+
+    #[test]
+    fn another_rate_keeps_what_the_platform_has_asked_for() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let pace = pace(&clock);
+        pace.failed(&failure(&clock, Some(Duration::from_hours(1))));
+        let slower = pace.changed(Rate { per_second: 1, batch: 1 }, Duration::ZERO);
+        assert_eq!(slower.take(1), Err(Duration::from_hours(1)));
+        clock.set(Timestamp::from_millis(3_600_000));
+        assert_eq!(slower.take(1), Ok(()));
+        assert!(slower.take(1).is_err(), "the rate is the new one");
     }
 
     #[test]
@@ -229,7 +269,7 @@ mod tests {
     }
 
     fn pace(clock: &Clock) -> Pace {
-        Pace::new(Rate { per_second: 1_000, batch: 1 }, Duration::ZERO, clock)
+        Pace::new(Rate { per_second: 1_000, batch: 1_000 }, Duration::ZERO, clock)
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! One request to a platform, and its answer: no redirects, no more of the answer than is needed, and no longer than
 //! anybody would wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -32,9 +34,29 @@ const LONGEST_RETRY_AFTER: Duration = LONGEST_DELAY;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Sends requests. Clones share their connections.
-#[derive(Clone)]
-pub(super) struct Sender(Client<Connector, Full<Bytes>>);
+/// The way to the platforms and back: a test has one of its own. What is asked, for how long, and what an answer means
+/// is not decided there.
+pub(super) trait Network: Send + Sync {
+    /// Carries a request to the host of its URL, and as much of the answer back as is read. Fails with why there is no
+    /// answer, for operators, without the URL: it may hold a secret.
+    fn carry(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Vec<u8>>, String>>;
+}
+
+/// HTTP over TCP, and TLS where the URL says so.
+struct Internet(Client<Connector, Full<Bytes>>);
+
+impl Network for Internet {
+    fn carry(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Vec<u8>>, String>> {
+        Box::pin(async {
+            let answer = self.0.request(request.map(Full::new)).await.map_err(|error| unreachable(&error))?;
+            let (head, body) = answer.into_parts();
+            Ok(Response::from_parts(head, read(body).await))
+        })
+    }
+}
+
+/// Sends requests.
+pub(super) struct Sender(Arc<dyn Network>);
 
 /// What came of a request.
 #[derive(Debug)]
@@ -45,12 +67,16 @@ pub(super) struct Sent {
 }
 
 impl Sender {
+    /// Over the internet; the requests share their connections.
     pub(super) fn new() -> Self {
-        Self(
-            Client::builder(TokioExecutor::new())
-                .pool_idle_timeout(Duration::from_secs(30))
-                .build(connector()),
-        )
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(connector());
+        Self::over(Arc::new(Internet(client)))
+    }
+
+    pub(super) fn over(network: Arc<dyn Network>) -> Self {
+        Self(network)
     }
 
     /// Sends a request that tells of so many events.
@@ -79,16 +105,14 @@ impl Sender {
         events: usize,
         now: Timestamp,
     ) -> Result<Sent, String> {
-        let mut request = Request::new(Full::new(Bytes::from(outgoing.body)));
+        let mut request = Request::new(Bytes::from(outgoing.body));
         *request.method_mut() = Method::POST;
         let uri = format!("{}{}", integration.base_url, outgoing.path).parse();
         *request.uri_mut() = uri.map_err(|_| "its settings make no URL".to_owned())?;
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         request.headers_mut().insert(USER_AGENT, AGENT);
         request.headers_mut().extend(outgoing.headers.into_iter().map(|(name, value)| (Some(name), value)));
-        let answer = self.0.request(request).await.map_err(|error| unreachable(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = read(body).await;
+        let (head, body) = self.0.carry(request).await?.into_parts();
         let verdict = integration.platform.read(&Reply { status: head.status, body: &body }, events);
         let verdict = without_secrets(verdict, integration);
         Ok(Sent { verdict, retry_after: retry_after(&head.headers, now) })
