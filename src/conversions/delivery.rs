@@ -8,6 +8,7 @@
 //! never, among others        ─► each half of them by itself
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::forwarder::Shared;
 use super::pace::{Failure, Pace};
 use super::platform::Verdict;
-use super::queue::{Outcome, QueueError, Settled, Waiting};
+use super::queue::{Key, Outcome, QueueError, Settled, Waiting};
 use super::sender::Sent;
 use super::state::State;
 use super::{Conversion, Integration};
@@ -30,6 +31,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long a queue is left alone that could not note what became of events.
 const TROUBLE: Duration = Duration::from_secs(5);
 
+/// So often an event may fail among others while the platform takes other requests; then its requests become smaller, so
+/// that one which spoils a request with an answer that promises better in a while does not hold up its neighbours.
+const PATIENCE: u32 = 3;
+
 /// What a request needs.
 pub(super) struct Delivery {
     pub(super) shared: Arc<Shared>,
@@ -38,15 +43,42 @@ pub(super) struct Delivery {
     pub(super) term: u64,
     pub(super) integration: Arc<Integration>,
     pub(super) pace: Arc<Pace>,
+    /// What is remembered of its events.
+    pub(super) doubts: Doubts,
 }
 
-/// What a delivery says of its events when it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// Nothing that matters for the next attempt.
-    Plainly,
-    /// They failed for now while the platform takes others: one of them may be to blame.
-    Suspect,
+/// What is remembered of events that are still to be sent and may be what others fail for.
+pub(super) type Doubts = BTreeMap<Key, Doubt>;
+
+/// What is remembered of an event from one attempt to the next, so that the search for what spoils requests goes on where
+/// it was, whatever other failures come between.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Doubt {
+    /// How often it has failed in a row while the platform took others.
+    failures: u32,
+    /// How often it was refused among others.
+    refusals: u32,
+    /// How many it was refused with, itself among them; none if it never was.
+    among: usize,
+}
+
+impl Doubt {
+    /// The largest request that it may be in, of those that the pace allows.
+    pub(super) fn largest(&self, allowed: usize) -> usize {
+        let halves = self.failures.saturating_sub(PATIENCE).min(31);
+        let half = if self.among == 0 { allowed } else { self.among / 2 };
+        (allowed >> halves).min(half).max(1)
+    }
+
+    /// It has failed while the platform took others.
+    pub(super) fn fail(&mut self) {
+        self.failures += 1;
+    }
+
+    fn refuse(&mut self, among: usize) {
+        self.refusals += 1;
+        self.among = among;
+    }
 }
 
 /// What a verdict means for the part of a batch that was sent.
@@ -56,33 +88,39 @@ enum Next {
     /// It has to be sent in halves.
     Halve,
     /// Nothing more is to be sent now.
-    Stop(Ended),
+    Stop,
 }
 
 impl Delivery {
-    /// Sends a batch and settles it. `paced`: the pace has been kept for it.
-    pub(super) async fn deliver(self, mut batch: Vec<Waiting>, mut paced: bool) -> Ended {
+    /// Sends a batch and settles it; gives back what is to be remembered. `paced`: the pace has been kept for it.
+    pub(super) async fn deliver(mut self, mut batch: Vec<Waiting>, mut paced: bool) -> Doubts {
         let (enricher, policy) = (&self.shared.enricher, &self.integration.enrich);
         join_all(batch.iter_mut().map(|waiting| enricher.enrich(&mut waiting.conversion, policy))).await;
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             // What is not sent waits in the queue as it did.
             if !std::mem::take(&mut paced) && !self.keep_pace(part.len()).await {
-                return Ended::Plainly;
+                break;
             }
             match self.send(&part).await {
-                Next::Done => {}
+                Next::Done => {
+                    for waiting in &part {
+                        self.doubts.remove(&waiting.key);
+                    }
+                }
                 Next::Halve => {
+                    let among = part.len();
                     for waiting in &mut part {
                         waiting.attempts += 1;
+                        self.doubts.entry(waiting.key).or_default().refuse(among);
                     }
-                    let half = part.split_off(part.len() / 2);
+                    let half = part.split_off(among / 2);
                     parts.extend([half, part]);
                 }
-                Next::Stop(ended) => return ended,
+                Next::Stop => break,
             }
         }
-        Ended::Plainly
+        self.doubts
     }
 
     /// Waits for the right to send so many events; `false` if they had better wait in the queue.
@@ -101,7 +139,7 @@ impl Delivery {
         }
     }
 
-    async fn send(&self, part: &[Waiting]) -> Next {
+    async fn send(&mut self, part: &[Waiting]) -> Next {
         let Shared { clock, sender, .. } = &*self.shared;
         let conversions: Vec<&Conversion> = part.iter().map(|waiting| &waiting.conversion).collect();
         let outgoing = self.integration.platform.request(&self.integration, &conversions, clock.now());
@@ -115,8 +153,10 @@ impl Delivery {
         let failure = |why| Failure { why, asked: retry_after, begun: at };
         match verdict {
             Verdict::Refused(why) if part.len() > 1 => {
+                // It answers, which no pause has to wait for.
+                self.pace.taken();
                 let why = format!("refused among {}: {why}", part.len());
-                let due = clock.now();
+                let due = self.shared.clock.now();
                 self.settle(part, latency, |_| (Outcome::Retry { due }, why.clone())).await;
                 return Next::Halve;
             }
@@ -145,9 +185,9 @@ impl Delivery {
                 return self.later(part, &failure(why), latency).await;
             }
             Verdict::Unauthorized(why) | Verdict::Gone(why) => {
-                self.state.pause(self.term, &why, clock.now());
+                self.state.pause(self.term, &why, self.shared.clock.now());
                 self.settle(part, latency, |_| (Outcome::Paused, why.clone())).await;
-                return Next::Stop(Ended::Plainly);
+                return Next::Stop;
             }
         }
         Next::Done
@@ -159,17 +199,26 @@ impl Delivery {
         self.state.taken();
     }
 
-    async fn later(&self, part: &[Waiting], failure: &Failure, latency: Duration) -> Next {
-        let alone = self.pace.failed(failure);
+    async fn later(&mut self, part: &[Waiting], failure: &Failure, latency: Duration) -> Next {
+        let takes_others = self.pace.failed(failure);
         self.state.failed(&failure.why);
         let now = self.shared.clock.now();
-        let outcome = |index: usize| {
-            let pause = failure.pause(part[index].attempts);
+        let mut outcomes = Vec::with_capacity(part.len());
+        for waiting in part {
+            let mut doubt = self.doubts.get(&waiting.key).copied().unwrap_or_default();
+            // To be refused among others is no failure of the platform, which a pause is for.
+            let pause = failure.pause(waiting.attempts.saturating_sub(doubt.refusals));
             let due = now.shifted(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
-            (Outcome::Retry { due }, failure.why.clone())
-        };
-        self.settle(part, latency, outcome).await;
-        Next::Stop(if alone { Ended::Suspect } else { Ended::Plainly })
+            outcomes.push(Outcome::Retry { due });
+            if takes_others {
+                doubt.fail();
+            } else {
+                doubt.failures = 0;
+            }
+            self.doubts.insert(waiting.key, doubt);
+        }
+        self.settle(part, latency, |index| (outcomes[index], failure.why.clone())).await;
+        Next::Stop
     }
 
     /// Notes what became of each event, however long that takes: to send them again instead would go on for as long as

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Integration;
-use super::delivery::{Delivery, Ended};
+use super::delivery::{Delivery, Doubts};
+use super::enrich::Enricher;
 use super::forwarder::Shared;
 use super::pace::Pace;
 use super::queue::{Arrivals, Key, Outcome, Settled, Waiting};
@@ -44,12 +45,8 @@ const TROUBLE: Duration = Duration::from_secs(5);
 /// For longer than this nothing is held: what waits in the queue is looked at again before it is sent.
 const LONGEST_HELD: Duration = Duration::from_secs(1);
 
-/// So often an event may fail among others while the platform takes other requests; then its requests become smaller, so
-/// that one which spoils a request with an answer that promises better in a while does not hold up its neighbours.
-const PATIENCE: u32 = 3;
-
-/// Events whose failures are remembered; when there are more, all are forgotten.
-const SUSPECTS: usize = 100_000;
+/// Events of which something is remembered; when there are more, all are forgotten.
+const MOST_DOUBTS: usize = 100_000;
 
 /// An integration's events that are on their way.
 pub(super) struct Dispatcher {
@@ -64,9 +61,9 @@ pub(super) struct Dispatcher {
     since: Instant,
     /// Everything that is pending or under way, with its size in bytes.
     in_hand: BTreeMap<Key, usize>,
-    /// How often events have failed while the platform took others.
-    suspects: BTreeMap<Key, u32>,
-    under_way: JoinSet<(Vec<Key>, Ended)>,
+    /// What is remembered of events that are not under way.
+    doubts: Doubts,
+    under_way: JoinSet<(Vec<Key>, Doubts)>,
 }
 
 /// Whether events that come meanwhile end a wait.
@@ -101,7 +98,7 @@ impl Dispatcher {
             pending: Vec::new(),
             since: Instant::now(),
             in_hand: BTreeMap::new(),
-            suspects: BTreeMap::new(),
+            doubts: Doubts::new(),
             under_way: JoinSet::new(),
         }
     }
@@ -173,7 +170,7 @@ impl Dispatcher {
         }
         let batch = self.batch(integration, pace.largest());
         // What is looked up first keeps the pace afterwards.
-        let looked_up = !integration.enrich.hosts.is_empty();
+        let looked_up = needs_page(&self.pending[0], integration);
         let wait = if looked_up { pace.held() } else { pace.take(batch).err().unwrap_or_default() };
         if !wait.is_zero() {
             if wait > LONGEST_HELD {
@@ -189,6 +186,7 @@ impl Dispatcher {
             term: self.state.term(),
             integration: Arc::clone(integration),
             pace: Arc::clone(pace),
+            doubts: batch.iter().filter_map(|waiting| self.doubts.remove_entry(&waiting.key)).collect(),
         };
         self.under_way.spawn(deliver(delivery, batch, !looked_up));
     }
@@ -233,10 +231,8 @@ impl Dispatcher {
 
     /// How many of those that are pending go in the next request; they are moved to the front.
     fn batch(&mut self, integration: &Integration, largest: usize) -> usize {
-        let allowed = |waiting: &Waiting| {
-            let failures = self.suspects.get(&waiting.key).copied().unwrap_or_default();
-            largest >> failures.saturating_sub(PATIENCE).min(31)
-        };
+        let allowed =
+            |waiting: &Waiting| self.doubts.get(&waiting.key).map_or(largest, |doubt| doubt.largest(largest));
         let mut count = 1;
         let mut most = allowed(&self.pending[0]);
         for index in 1..self.pending.len() {
@@ -244,7 +240,9 @@ impl Dispatcher {
                 break;
             }
             let (first, other) = (&self.pending[0], &self.pending[index]);
-            let shares = integration.platform.share_a_request(&first.conversion, &other.conversion);
+            // Nothing waits for a page that it does not need.
+            let shares = needs_page(first, integration) == needs_page(other, integration)
+                && integration.platform.share_a_request(&first.conversion, &other.conversion);
             if shares && allowed(other) > count {
                 most = most.min(allowed(other));
                 self.pending[count..=index].rotate_right(1);
@@ -280,29 +278,32 @@ impl Dispatcher {
             // Seen here, it is still to be acted upon.
             _ = self.block.changed() => self.block.mark_changed(),
             Some(ended) = self.under_way.join_next() => {
-                let (keys, ended) = ended.unwrap_or((Vec::new(), Ended::Plainly));
-                if self.suspects.len() > SUSPECTS {
-                    self.suspects.clear();
-                }
+                let (keys, doubts) = ended.unwrap_or_default();
                 for key in keys {
                     self.in_hand.remove(&key);
-                    match ended {
-                        Ended::Suspect => *self.suspects.entry(key).or_default() += 1,
-                        Ended::Plainly => drop(self.suspects.remove(&key)),
-                    }
                 }
+                if self.doubts.len() > MOST_DOUBTS {
+                    self.doubts.clear();
+                }
+                self.doubts.extend(doubts);
             }
         }
     }
 }
 
+/// Whether a page is looked at before an event is sent.
+fn needs_page(waiting: &Waiting, integration: &Integration) -> bool {
+    Enricher::needs_page(&waiting.conversion, &integration.enrich)
+}
+
 /// Delivers a batch, whatever happens: after a defect of ours its events wait like those that failed.
-async fn deliver(delivery: Delivery, batch: Vec<Waiting>, paced: bool) -> (Vec<Key>, Ended) {
+async fn deliver(delivery: Delivery, batch: Vec<Waiting>, paced: bool) -> (Vec<Key>, Doubts) {
     let keys: Vec<Key> = batch.iter().map(|waiting| waiting.key).collect();
     let attempts: Vec<u32> = batch.iter().map(|waiting| waiting.attempts).collect();
     let (shared, name) = (Arc::clone(&delivery.shared), delivery.integration.name.clone());
-    if let Ok(ended) = AssertUnwindSafe(delivery.deliver(batch, paced)).catch_unwind().await {
-        return (keys, ended);
+    let mut doubts = delivery.doubts.clone();
+    if let Ok(doubts) = AssertUnwindSafe(delivery.deliver(batch, paced)).catch_unwind().await {
+        return (keys, doubts);
     }
     let due = shared.clock.now().shifted(i64::try_from(ROUND.as_millis()).unwrap_or(i64::MAX));
     let settled = keys.iter().zip(attempts).map(|(key, attempts)| {
@@ -311,7 +312,10 @@ async fn deliver(delivery: Delivery, batch: Vec<Waiting>, paced: bool) -> (Vec<K
         (*key, Settled { outcome, attempt: attempts + 1, answer, latency: Duration::ZERO })
     });
     let _ = shared.queue.settle(&name, settled.collect()).await;
-    (keys, Ended::Suspect)
+    for key in &keys {
+        doubts.entry(*key).or_default().fail();
+    }
+    (keys, doubts)
 }
 
 /// Why an event is not sent any more, if it is too old.
@@ -326,13 +330,19 @@ fn too_old(
             > i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)
     };
     if older(waiting.since, expire_after) {
-        return Some(format!("expired: waited for longer than {} hours", expire_after.as_secs() / 3_600));
+        return Some(format!("expired: waited for longer than {}", in_words(expire_after)));
     }
     let platform = integration?.platform;
     let limit = platform.longest_age()?;
-    let hours = limit.as_secs() / 3_600;
     older(waiting.conversion.occurred_at, limit)
-        .then(|| format!("expired: {} takes no event older than {hours} hours", platform.name()))
+        .then(|| format!("expired: {} takes no event older than {}", platform.name(), in_words(limit)))
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds % 3_600 == 0 => format!("{} hours", seconds / 3_600),
+        seconds => format!("{seconds} seconds"),
+    }
 }
 
 #[cfg(test)]

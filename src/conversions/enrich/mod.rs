@@ -101,16 +101,22 @@ impl Enricher {
         }))
     }
 
+    /// Whether a conversion lacks what may be looked up on its page.
+    pub fn needs_page(conversion: &Conversion, policy: &EnrichPolicy) -> bool {
+        let custom = &conversion.custom;
+        (custom.value.is_none() || custom.currency.is_none())
+            && conversion.source_url.is_some()
+            && policy.events.contains(&conversion.event_type)
+    }
+
     /// Fills in the value and the currency that a conversion has not, if the policy has its event type and its page's
     /// host, and the page says what is meant. It takes no longer than twice [`EnrichSettings::time_limit`] for a page
     /// that nobody else waits for.
     pub async fn enrich(&self, conversion: &mut Conversion, policy: &EnrichPolicy) {
-        let custom = &mut conversion.custom;
-        if custom.value.is_some() && custom.currency.is_some()
-            || !policy.events.contains(&conversion.event_type)
-        {
+        if !Self::needs_page(conversion, policy) {
             return;
         }
+        let custom = &mut conversion.custom;
         let Some(url) = conversion.source_url.as_deref().and_then(page_url) else { return };
         let page = timeout(2 * self.0.time_limit, self.0.page(&url, &policy.hosts)).await;
         let Ok(page) = page else {

@@ -2,6 +2,7 @@
 
 use tokio::time::sleep;
 
+use super::simulation::with_pages;
 use super::*;
 use crate::conversions::platform::Rate;
 use crate::conversions::{Integration, Secret};
@@ -228,8 +229,7 @@ fn a_stop_in_full_flight_loses_nothing_and_the_next_start_sends_the_rest() {
 
 #[test]
 fn a_stop_does_not_wait_for_the_turn_of_requests_that_are_still_to_be_sent() {
-    let mut integration = platform("tiktok");
-    integration.enrich.hosts = vec!["shop.example".to_owned()];
+    let integration = with_pages("tiktok");
     simulate(from_ref(&integration), taken, async |world| {
         world.queue(&integration, 0..1_000).await;
         sleep(millis(5_500)).await;

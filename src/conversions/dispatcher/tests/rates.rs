@@ -2,7 +2,7 @@
 
 use tokio::time::sleep;
 
-use super::simulation::id;
+use super::simulation::{id, with_pages};
 use super::*;
 use crate::conversions::{Integration, Secret};
 
@@ -156,9 +156,8 @@ fn what_comes_all_at_once_waits_for_its_turn_and_no_longer() {
 
 #[test]
 fn a_large_request_is_not_passed_by_small_ones_for_ever() {
-    let mut integration = platform("tiktok");
-    // What may have to be looked up keeps the pace with others that are.
-    integration.enrich.hosts = vec!["shop.example".to_owned()];
+    // What has to be looked up keeps the pace with others that are.
+    let integration = with_pages("tiktok");
     simulate(from_ref(&integration), taken, async |world| {
         world.queue(&integration, 0..50).await;
         sleep(millis(200)).await;

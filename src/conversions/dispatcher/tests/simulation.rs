@@ -150,7 +150,7 @@ pub(super) fn platform(name: &str) -> Integration {
     let base_url = if name == "webhook" {
         "https://crm.example".to_owned()
     } else {
-        platform.default_base_url(&setting)
+        platform.base_url(&setting).to_owned()
     };
     Integration {
         name: format!("shop/{name}"),
@@ -169,6 +169,13 @@ pub(super) fn platform(name: &str) -> Integration {
         rate: None,
         enrich: EnrichPolicy::default(),
     }
+}
+
+/// An integration whose purchases are worth what their pages say, which cannot be had.
+pub(super) fn with_pages(name: &str) -> Integration {
+    let hosts = vec!["shop.example".to_owned()];
+    let enrich = EnrichPolicy { hosts, events: vec!["purchase".to_owned()] };
+    Integration { enrich, ..platform(name) }
 }
 
 /// What a platform answers that has taken everything.
@@ -243,7 +250,8 @@ impl World {
                 event_type: "purchase".to_owned(),
                 occurred_at: self.clock.now(),
                 received_at: self.clock.now(),
-                source_url: None,
+                // Of no host whose pages are looked at.
+                source_url: Some("https://elsewhere.example/".to_owned()),
                 identity: Identity {
                     email: Some("e".repeat(64)),
                     client_id: Some("1.2".to_owned()),

@@ -2,8 +2,9 @@
 
 use tokio::time::sleep;
 
-use super::simulation::id;
+use super::simulation::{id, with_pages};
 use super::*;
+use crate::conversions::Conversion;
 
 /// Refuses a request in which one of these is, as Meta does.
 fn refuses(poison: &'static [usize]) -> impl FnMut(&Told) -> Reply + Send {
@@ -26,7 +27,7 @@ fn one_that_is_refused_is_found_by_halving_and_all_others_are_sent() {
             sleep(seconds(10)).await;
             assert_eq!(world.left().await, (0, 1));
             let dead = world.forwarder.queue().dead(&integration.name, 10).await.unwrap();
-            assert_eq!(dead[0].conversion.id, id(poison));
+            assert_eq!(dead[0].id, id(poison));
             // The one, and two for each of the ten times that a thousand can be halved.
             assert!(world.told().len() <= 21, "{} requests", world.told().len());
             let counts = world.counts();
@@ -52,6 +53,40 @@ fn a_few_that_are_refused_cost_as_much_each() {
             let events: usize = requests.map(|told| told.ids.len()).sum();
             assert!(events <= 1_999, "{events} in a second");
         }
+    });
+}
+
+#[test]
+fn the_search_goes_on_where_it_was_when_other_failures_come_between() {
+    let integration = platform("meta");
+    let (mut refuses, mut requests) = (refuses(&[3, 100, 101, 250, 499]), 0);
+    // About every third request fails, whatever is in it.
+    let script = move |told: &Told| {
+        requests += 1;
+        if requests * 7 % 10 < 3 { Reply::Answer(503, String::new()) } else { refuses(told) }
+    };
+    simulate(from_ref(&integration), script, async |world| {
+        world.queue(&integration, 0..500).await;
+        world.pass(Duration::from_mins(5)).await;
+        assert_eq!(world.left().await, (0, 5));
+        assert!(world.told().len() <= 250, "{} requests", world.told().len());
+    });
+}
+
+#[test]
+fn nothing_waits_for_a_page_that_it_does_not_need() {
+    let integration = with_pages("meta");
+    simulate(from_ref(&integration), taken, async |world| {
+        world.queue(&integration, 0..100).await;
+        let worth = |conversion: &mut Conversion| {
+            conversion.custom.value = Some(5.into());
+            conversion.custom.currency = Some("EUR".to_owned());
+        };
+        world.queue_with(&integration, 100..101, worth).await;
+        sleep(seconds(5)).await;
+        let told = world.told();
+        assert_eq!(told.iter().find(|told| told.ids.contains(&id(100))).unwrap().ids.len(), 1);
+        assert_eq!(told.len(), 2);
     });
 }
 
@@ -127,6 +162,6 @@ fn an_answer_to_each_event_is_believed_of_each() {
         assert_eq!(world.left().await, (0, 1));
         assert_eq!(world.told().len(), 1);
         let dead = world.forwarder.queue().dead(&integration.name, 10).await.unwrap();
-        assert_eq!(dead[0].conversion.id, id(2));
+        assert_eq!(dead[0].id, id(2));
     });
 }
