@@ -65,6 +65,8 @@ enum Part {
     Start,
     /// One snippet event a request
     Single,
+    /// What of that is the promise alone
+    Promise,
     /// A batch of 100 events a request
     Batch,
     /// The time to an answer
@@ -152,6 +154,7 @@ impl Bench {
         };
         match part {
             Part::Single => throughput::compare(self, &single),
+            Part::Promise => throughput::promise(self, &single.body),
             Part::Batch => throughput::compare(self, &batch),
             Part::Latency => latency::measure(self, &single.body),
             Part::Scale => throughput::scale(self, &[&single, &batch]),

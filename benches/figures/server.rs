@@ -107,10 +107,22 @@ impl Programs {
 
     /// A bare server.
     pub(crate) fn limit(&self, mode: &str, core: usize) -> anyhow::Result<(Process, SocketAddr)> {
-        let mut process = Process::start(Command::new(&self.limit).arg(mode), &[core])?;
-        let address = process.await_line("127.0.0.1:")?.parse()?;
-        Ok((process, address))
+        bare(Command::new(&self.limit).arg(mode), core)
     }
+
+    /// A bare server that keeps the bodies, in a file that goes when the folder does.
+    pub(crate) fn limit_kept(&self, core: usize) -> anyhow::Result<(Process, SocketAddr, TempDir)> {
+        let folder = tempfile::Builder::new().prefix("figures-").tempdir_in(&self.folder)?;
+        let mut command = Command::new(&self.limit);
+        let (process, address) = bare(command.arg("limit-kept").arg(folder.path().join("kept")), core)?;
+        Ok((process, address, folder))
+    }
+}
+
+fn bare(command: &mut Command, core: usize) -> anyhow::Result<(Process, SocketAddr)> {
+    let mut process = Process::start(command, &[core])?;
+    let address = process.await_line("127.0.0.1:")?.parse()?;
+    Ok((process, address))
 }
 
 impl Weir {

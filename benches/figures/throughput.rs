@@ -141,6 +141,26 @@ fn cpu(work: &Work, rounds: &[(Round, Round)]) -> Row {
     }
 }
 
+/// A bare server that keeps the bodies beside one that does not: what of Weir's cost is the promise alone.
+pub(crate) fn promise(bench: &Bench, body: &Body) -> anyhow::Result<Vec<Row>> {
+    let (seconds, cores) = (bench.round_seconds, [bench.cores.load]);
+    let load = Load { body, connections: CONNECTIONS, seconds, cores: &cores };
+    let (limit, address) = bench.programs.limit("limit", bench.cores.server)?;
+    let limit_url = format!("http://{address}/api/events");
+    bench.wrk.warm_up(&limit_url, &load)?;
+    let mut rounds = Vec::new();
+    for _ in 0..bench.rounds {
+        let (process, address, _folder) = bench.programs.limit_kept(bench.cores.server)?;
+        let url = format!("http://{address}/api/events");
+        bench.wrk.warm_up(&url, &load)?;
+        let kept = measure(bench, &process, &url, &load)?;
+        drop(process);
+        rounds.push((measure(bench, &limit, &limit_url, &load)?, kept));
+    }
+    let work = "a bare server that keeps the single event and does nothing else";
+    Ok(told(work, "told, beside `limit`", &rounds))
+}
+
 /// One server thread with wrk on the other core, then two threads on both cores, which wrk needs as well.
 pub(crate) fn scale(bench: &Bench, works: &[&Work]) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -155,21 +175,26 @@ pub(crate) fn scale(bench: &Bench, works: &[&Work]) -> anyhow::Result<Vec<Row>> 
             ));
             rounds.push((one, two));
         }
-        let told = |what: &str, unit, figure: fn(&Round) -> f64| {
-            let one: Sample = rounds.iter().map(|(one, _)| figure(one)).collect();
-            let two: Sample = rounds.iter().map(|(_, two)| figure(two)).collect();
-            Row {
-                work: format!("{}, 2 threads on the 2 cores that wrk needs too: {what}", work.name),
-                goal: "told, beside 1 thread".to_owned(),
-                target: Target::Told,
-                sample: rounds.iter().map(|(one, two)| figure(two) / figure(one)).collect(),
-                sound: true,
-                unit: " ×",
-                absolute: format!("{:.1} {unit} to {:.1} {unit}", two.median(), one.median()),
-            }
-        };
-        rows.push(told("requests/s", "k", |round| round.rate / 1e3));
-        rows.push(told("CPU a request", "µs", |round| round.cpu));
+        let work = format!("{}, 2 threads on the 2 cores that wrk needs too", work.name);
+        rows.extend(told(&work, "told, beside 1 thread", &rounds));
     }
     Ok(rows)
+}
+
+/// The rate and the CPU time of the second of each pair beside the first.
+fn told(work: &str, goal: &str, pairs: &[(Round, Round)]) -> Vec<Row> {
+    let row = |what: &str, unit, figure: fn(&Round) -> f64| {
+        let first: Sample = pairs.iter().map(|(first, _)| figure(first)).collect();
+        let second: Sample = pairs.iter().map(|(_, second)| figure(second)).collect();
+        Row {
+            work: format!("{work}: {what}"),
+            goal: goal.to_owned(),
+            target: Target::Told,
+            sample: pairs.iter().map(|(first, second)| figure(second) / figure(first)).collect(),
+            sound: true,
+            unit: " ×",
+            absolute: format!("{:.1} {unit} to {:.1} {unit}", second.median(), first.median()),
+        }
+    };
+    vec![row("requests/s", "k", |round| round.rate / 1e3), row("CPU a request", "µs", |round| round.cpu)]
 }

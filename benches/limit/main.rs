@@ -1,11 +1,16 @@
 //! The limit that hyper sets: servers that do as little as a collector could, for Weir to be measured beside.
 //!
-//! `limit` reads the whole body and answers a fixed 200; `limit-json` decodes the body into borrowed fields as well.
-//! One thread, no promise, no disk. The address goes to standard output.
+//! `limit` reads the whole body and answers a fixed 200; `limit-json` decodes the body into borrowed fields as well. One
+//! thread, no promise, no disk. `limit-kept` answers when the body is on disk, and does nothing else with it. The address
+//! goes to standard output.
+
+mod kept;
 
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
@@ -20,11 +25,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
+use kept::Kept;
+
 /// A bare server on a free port of 127.0.0.1
 #[derive(Parser)]
 struct Arguments {
     /// What is done with a body
     mode: Mode,
+
+    /// Where bodies are kept
+    #[arg(required_if_eq("mode", "limit-kept"))]
+    file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +44,8 @@ enum Mode {
     Limit,
     /// It is read and decoded
     LimitJson,
+    /// It is read and kept in the file
+    LimitKept,
 }
 
 /// A batch as a server sends it, with the fields that a collector needs and nothing copied.
@@ -60,7 +73,8 @@ struct Event<'a> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { mode } = Arguments::parse();
+    let Arguments { mode, file } = Arguments::parse();
+    let kept = file.as_deref().map(Kept::begin).transpose()?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
@@ -76,6 +90,12 @@ async fn main() -> anyhow::Result<()> {
             }
             Mode::LimitJson => {
                 let connection = http1::Builder::new().serve_connection(stream, service_fn(decode));
+                tokio::spawn(async { drop(connection.await) });
+            }
+            Mode::LimitKept => {
+                let Some(kept) = kept.clone() else { continue };
+                let service = service_fn(move |request| keep(request, Arc::clone(&kept)));
+                let connection = http1::Builder::new().serve_connection(stream, service);
                 tokio::spawn(async { drop(connection.await) });
             }
         }
@@ -102,6 +122,12 @@ async fn decode(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         }
         Err(_) => Ok(bad_request()),
     }
+}
+
+async fn keep(request: Request<Incoming>, kept: Arc<Kept>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let Ok(body) = request.into_body().collect().await else { return Ok(bad_request()) };
+    let durable = kept.add(&body.to_bytes());
+    Ok(if durable.await.is_ok() { received(br#"{"received":1}"#) } else { bad_request() })
 }
 
 fn received(body: &'static [u8]) -> Response<Full<Bytes>> {
