@@ -129,14 +129,15 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
         return error.message().to_owned();
     };
     let lines = before.matches('\n').count();
-    let block = match before.matches("[[integration]]").count() {
-        0 => String::new(),
-        number => format!("integration {number}: "),
-    };
-    let is_bare = |key: &&str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    let key = text.lines().nth(lines).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
-    let key = key.filter(is_bare).map(|key| format!("{key}: ")).unwrap_or_default();
-    format!("line {}: {block}{key}{}", lines + 1, error.message())
+    let begun = before.lines().filter(|line| line.trim_start().starts_with("[[integration]]")).count();
+    let block = if begun == 0 { String::new() } else { format!("integration {begun}: ") };
+    let is_bare = |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let key = text.lines().nth(lines).and_then(|line| line.split_once('=')).and_then(|(key, value)| {
+        // A secret alone on its line may end in equals signs.
+        let is_key = is_bare(key.trim()) && !value.trim_matches(['=', ' ']).is_empty();
+        is_key.then(|| format!("{}: ", key.trim()))
+    });
+    format!("line {}: {block}{}{}", lines + 1, key.unwrap_or_default(), error.message())
 }
 
 /// What a block is called in a message.

@@ -214,8 +214,8 @@ fn is_plus(c: char) -> bool {
 
 /// The ASCII digit that stands for the same number.
 pub(super) fn decimal(c: char) -> Option<char> {
-    if c.is_ascii_digit() {
-        return Some(c);
+    if c.is_ascii() {
+        return c.is_ascii_digit().then_some(c);
     }
     let above = ZEROS.iter().filter_map(|zero| u32::from(c).checked_sub(*zero)).min()?;
     char::from_digit(above, 10)

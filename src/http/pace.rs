@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
 /// When something is due: in milliseconds after the connection was opened, or in a [time from now](Self::set), which is
@@ -164,7 +165,7 @@ impl Drop for Patient<'_> {
 
 /// Resolves when the client has missed its deadline. To be polled after whatever serves the connection.
 pub(super) async fn overdue(pace: &Pace) {
-    let look_again = u64::try_from(pace.idle_timeout.as_millis()).unwrap_or(NEVER);
+    let look_again = u64::try_from(pace.idle_timeout.as_millis()).unwrap_or(NEVER).max(1);
     let mut set = 0;
     let mut timer = pin!(sleep_until(pace.opened));
     let mut waker = LastWaker::default();
@@ -191,7 +192,8 @@ pub(super) async fn overdue(pace: &Pace) {
                 set = next.min(now.saturating_add(look_again));
                 timer.as_mut().reset(pace.opened + Duration::from_millis(set));
             }
-            ready!(timer.as_mut().poll(cx));
+            // Whatever else the task has done, this registers it: it is not polled again in vain.
+            ready!(pin!(unconstrained(timer.as_mut())).poll(cx));
         }
     })
     .await;

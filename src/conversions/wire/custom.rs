@@ -104,15 +104,15 @@ fn content_id(index: usize, json: &RawValue) -> Result<String, Fault> {
 fn more(custom: &Members<'_>) -> Result<Map<String, Value>, Fault> {
     let mut more = Map::new();
     for (name, json) in custom.iter().filter(|(name, _)| !KNOWN.contains(name)) {
-        if identifies(name) {
-            let path = format!("{PATH}.{name}");
-            return Err(Fault::at(path, "expected in userData, where it is hashed"));
-        }
         // Its name may be anything, so that no fault tells it.
         let unreadable = |_| {
             Fault::at(PATH, format!("expected JSON of Unicode text and of no more than {MOST_LEVELS} levels"))
         };
         let value: Value = serde_json::from_str(json.get()).map_err(unreadable)?;
+        if identifies(name) && may_identify(&value) {
+            let path = format!("{PATH}.{name}");
+            return Err(Fault::at(path, "expected in userData, where it is hashed"));
+        }
         check(&value, MOST_LEVELS)?;
         if !value.is_null() && more.insert(name.to_owned(), value).is_some() {
             return Err(Fault::at(PATH, "expected every member once"));
@@ -121,12 +121,18 @@ fn more(custom: &Members<'_>) -> Result<Map<String, Value>, Fault> {
     Ok(more)
 }
 
+/// Whether a value can be an identifier, as in `"mail": true` it is none.
+const fn may_identify(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(_))
+}
+
 /// Looks through a value for what must not be passed on.
 fn check(value: &Value, levels: usize) -> Result<(), Fault> {
     let inner: Vec<&Value> = match value {
         Value::Array(values) => values.iter().collect(),
         Value::Object(members) => {
-            if let Some(name) = members.keys().find(|name| identifies(name)) {
+            let told = members.iter().find(|(name, value)| identifies(name) && may_identify(value));
+            if let Some((name, _)) = told {
                 let problem = format!("{name} within it is expected in userData, where it is hashed");
                 return Err(Fault::at(PATH, problem));
             }
