@@ -323,4 +323,21 @@ mod tests {
         assert_eq!(answer, None);
         assert!(took >= Duration::from_secs(45) && took < Duration::from_millis(45_005), "{took:?}");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_comes_nearer_is_kept_however_often_the_task_runs() {
+        let pace = Pace::new(HEAD, IDLE);
+        pace.answered();
+        let mut late = pin!(overdue(&pace));
+        assert!(timeout(Duration::from_secs(30), late.as_mut()).await.is_err());
+        pace.heard();
+        let begun = Instant::now();
+        for _ in 0..1_000 {
+            assert!(late.as_mut().now_or_never().is_none());
+        }
+        // Polled with another waker, it has to be woken by that one.
+        let slow = timeout(HEAD * 2, late.as_mut()).await;
+        let took = begun.elapsed();
+        assert!(slow.is_ok() && took >= HEAD && took < HEAD + Duration::from_millis(5), "{took:?}");
+    }
 }
