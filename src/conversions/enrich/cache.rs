@@ -1,4 +1,4 @@
-//! What pages said lately. A page is fetched once, however many ask for it meanwhile.
+//! What pages said lately, and which hosts say nothing. A page is fetched once, however many ask for it meanwhile.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -63,7 +63,8 @@ impl Pages {
             return known.page.clone();
         }
         let page = fetch().await.map(Arc::new);
-        if page.as_ref().is_err_and(|error| *error == FetchError::Busy) {
+        // Neither says anything of the page.
+        if page.as_ref().is_err_and(|error| matches!(error, FetchError::Busy | FetchError::Silent)) {
             return page;
         }
         let lasts = if page.is_ok() { FRESH } else { FAILED };
@@ -74,6 +75,48 @@ impl Pages {
         // Put there once more, it is weighed.
         self.slots.insert(key, slot);
         page
+    }
+}
+
+/// How often in a row a host may not answer in time before all of its pages are left alone.
+const PATIENCE: u32 = 3;
+/// For how long they are.
+const SILENT: Duration = Duration::from_mins(1);
+/// Hosts of which that is remembered.
+const MOST_HOSTS: u64 = 1_000;
+
+/// Hosts that have not answered in time: each page of theirs would hold up what waits for it, and take the place of others.
+pub(super) struct SilentHosts {
+    silences: Cache<String, Silence>,
+    clock: Clock,
+}
+
+#[derive(Clone, Copy)]
+struct Silence {
+    in_a_row: u32,
+    since: Duration,
+}
+
+impl SilentHosts {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { silences: Cache::new(MOST_HOSTS), clock }
+    }
+
+    /// Whether a host's pages are to be left alone.
+    pub(super) fn has(&self, host: &str) -> bool {
+        let silence = self.silences.get(host);
+        silence.is_some_and(|it| it.in_a_row >= PATIENCE && self.clock.elapsed() < it.since + SILENT)
+    }
+
+    /// Notes what came of a page.
+    pub(super) fn note(&self, host: &str, page: &Result<Page, FetchError>) {
+        let before = self.silences.get(host).map_or(0, |silence| silence.in_a_row);
+        if page.as_ref().is_err_and(|error| *error == FetchError::TimedOut) {
+            let silence = Silence { in_a_row: before.saturating_add(1), since: self.clock.elapsed() };
+            self.silences.insert(host.to_owned(), silence);
+        } else if before > 0 {
+            self.silences.invalidate(host);
+        }
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) enum FetchError {
     TimedOut,
     #[error("too many pages are fetched at the moment")]
     Busy,
+    #[error("the host has not answered in time lately")]
+    Silent,
 }
 
 impl FetchError {
@@ -101,6 +103,7 @@ impl FetchError {
             Self::Encoding => "encoding",
             Self::TimedOut => "timed_out",
             Self::Busy => "busy",
+            Self::Silent => "silent",
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use url::Url;
 
-use self::cache::Pages;
+use self::cache::{Pages, SilentHosts};
 use self::fetch::{FetchError, Fetcher};
 pub use self::fetch::{Network, SystemNetwork};
 use self::offer::{Offer, Page};
@@ -85,6 +85,7 @@ pub struct Enricher(Arc<Inner>);
 struct Inner {
     fetcher: Fetcher,
     pages: Pages,
+    silent: SilentHosts,
     turns: Semaphore,
     time_limit: Duration,
 }
@@ -95,7 +96,8 @@ impl Enricher {
         let EnrichSettings { network, clock, time_limit } = settings;
         Self(Arc::new(Inner {
             fetcher: Fetcher::new(network, time_limit),
-            pages: Pages::new(clock),
+            pages: Pages::new(clock.clone()),
+            silent: SilentHosts::new(clock),
             turns: Semaphore::new(MOST_AT_ONCE),
             time_limit,
         }))
@@ -158,10 +160,17 @@ impl Inner {
         guard::check_url(url, hosts)?;
         // Where a page may redirect to is by the hosts that are listed, so that each list has pages of its own.
         let key = format!("{url} {}", hosts.join(" "));
+        let host = url.host_str().unwrap_or_default();
         let fetch = || async {
             let turn = timeout(self.time_limit, self.turns.acquire()).await;
             let _turn = turn.map_err(|_| FetchError::Busy)?;
-            self.fetcher.fetch(url.clone(), hosts).await
+            // Looked at when the turn has come: many may have waited for it.
+            if self.silent.has(host) {
+                return Err(FetchError::Silent);
+            }
+            let page = self.fetcher.fetch(url.clone(), hosts).await;
+            self.silent.note(host, &page);
+            page
         };
         self.pages.get(key, fetch).await
     }

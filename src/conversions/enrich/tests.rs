@@ -207,39 +207,63 @@ async fn content_ids_choose_among_the_offers_of_a_page_that_was_fetched_before()
     assert_eq!(shop.requests().len(), 1);
 }
 
+/// A network that never answers.
+struct Nowhere;
+
+impl Network for Nowhere {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> futures_util::future::BoxFuture<'a, std::io::Result<Vec<std::net::IpAddr>>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn connect(
+        &self,
+        _: std::net::SocketAddr,
+    ) -> futures_util::future::BoxFuture<'_, std::io::Result<tokio::net::TcpStream>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// What a page that never comes says of a conversion's value, and how long that takes.
+async fn in_vain(enricher: Enricher, url: String) -> Duration {
+    let begun = tokio::time::Instant::now();
+    let mut subject = conversion(&json!({}));
+    subject.source_url = Some(url);
+    enricher.enrich(&mut subject, &policy(&["shop.example", "other.example"])).await;
+    assert_eq!(subject.custom.value, None);
+    begun.elapsed()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_conversion_that_gets_no_turn_goes_without() {
-    struct Nowhere;
-    impl Network for Nowhere {
-        fn resolve<'a>(
-            &'a self,
-            _: &'a str,
-        ) -> futures_util::future::BoxFuture<'a, std::io::Result<Vec<std::net::IpAddr>>> {
-            Box::pin(std::future::pending())
-        }
-
-        fn connect(
-            &self,
-            _: std::net::SocketAddr,
-        ) -> futures_util::future::BoxFuture<'_, std::io::Result<tokio::net::TcpStream>> {
-            Box::pin(std::future::pending())
-        }
-    }
     let settings = EnrichSettings { network: Arc::new(Nowhere), ..EnrichSettings::new(Clock::system()) };
     let enricher = Enricher::new(settings);
     let begun = tokio::time::Instant::now();
-    let all = (0..100).map(|page| {
-        let enricher = enricher.clone();
-        tokio::spawn(async move {
-            let mut subject = conversion(&json!({}));
-            subject.source_url = Some(format!("http://shop.example/{page}"));
-            enricher.enrich(&mut subject, &policy(&["shop.example"])).await;
-            subject.custom.value
-        })
-    });
+    let all =
+        (0..100).map(|page| tokio::spawn(in_vain(enricher.clone(), format!("http://shop.example/{page}"))));
     for one in all.collect::<Vec<_>>() {
-        assert_eq!(one.await.expect("no panic"), None);
+        one.await.expect("no panic");
     }
     let took = begun.elapsed();
     assert!(took >= TIME_LIMIT && took <= TIME_LIMIT * 2 + Duration::from_millis(50), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_says_nothing_is_left_alone_for_a_while() {
+    let clock = Clock::manual(Timestamp::EPOCH);
+    let settings = EnrichSettings { network: Arc::new(Nowhere), ..EnrichSettings::new(clock.clone()) };
+    let enricher = Enricher::new(settings);
+    let ask = |host: &str, page: usize| in_vain(enricher.clone(), format!("http://{host}.example/{page}"));
+    for page in 0..3 {
+        assert!(ask("shop", page).await >= TIME_LIMIT);
+    }
+    for page in 3..100 {
+        assert_eq!(ask("shop", page).await, Duration::ZERO);
+    }
+    assert!(ask("other", 0).await >= TIME_LIMIT, "another host is asked");
+    clock.set(Timestamp::from_millis(60_000));
+    assert!(ask("shop", 3).await >= TIME_LIMIT, "it is asked again");
+    assert_eq!(ask("shop", 4).await, Duration::ZERO);
 }

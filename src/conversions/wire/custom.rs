@@ -20,18 +20,20 @@ const MOST_CONTENT_IDS: usize = 1_000;
 /// Levels of arrays and objects in what is passed through, `customData` itself not counted.
 const MOST_LEVELS: usize = 16;
 
-/// What identifiers are called, in lower case without underscores and hyphens.
+/// What identifiers are called, in lower case without underscores, hyphens and a number behind.
 #[rustfmt::skip]
-const IDENTIFIERS: [&str; 32] = [
-    "email", "emails", "emailaddress", "em", "mail", "useremail", "customeremail",
-    "phone", "phones", "phonenumber", "ph", "tel", "telephone", "telephonenumber", "mobilephone", "mobilenumber",
-    "cellphone",
+const IDENTIFIERS: [&str; 29] = [
+    "email", "emails", "emailaddress", "em", "mail",
+    "phone", "phones", "phonenumber", "ph", "tel", "telephone", "telephonenumber", "telefon", "msisdn",
+    "mobilephone", "mobilenumber", "cellphone",
     "firstname", "fn", "fname", "givenname", "forename", "vorname",
     "lastname", "ln", "lname", "surname", "familyname", "nachname",
-    "fullname", "customername", "buyername",
 ];
+/// Whose they are, before it; the name of one of these is an identifier as well, but for what a user is called by.
+const PERSONS: [&str; 9] =
+    ["user", "customer", "buyer", "client", "contact", "recipient", "billing", "shipping", "full"];
 /// Characters that such a name has at most, with what may stand between its words.
-const LONGEST_IDENTIFIER: usize = 20;
+const LONGEST_IDENTIFIER: usize = 32;
 
 /// Reads an event's `customData`.
 pub(super) fn read(event: &Members<'_>) -> Result<CustomData, Fault> {
@@ -57,8 +59,14 @@ pub(super) fn read(event: &Members<'_>) -> Result<CustomData, Fault> {
 /// Whether a member of this name is an identifier, also as `user[email]` or `user.email`.
 pub(super) fn identifies(name: &str) -> bool {
     let last = name.trim_end_matches(']').rsplit(['[', '.']).next().unwrap_or_default();
-    let plain = || last.replace(['_', '-', ' '], "").to_ascii_lowercase();
-    last.len() <= LONGEST_IDENTIFIER && IDENTIFIERS.contains(&plain().as_str())
+    if last.len() > LONGEST_IDENTIFIER {
+        return false;
+    }
+    let plain = last.replace(['_', '-', ' '], "").to_ascii_lowercase();
+    let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    let of_person = PERSONS.iter().find_map(|person| plain.strip_prefix(person));
+    let is_name = of_person == Some("name") && plain != "username";
+    is_name || IDENTIFIERS.contains(&plain) || of_person.is_some_and(|of| IDENTIFIERS.contains(&of))
 }
 
 /// Whether a text is an e-mail address.

@@ -16,11 +16,14 @@ use crate::conversions::identity::{decimal, is_digest, without_space};
 /// others.
 const DIGITS: usize = 8;
 
-/// Letters of a first and of a last name: shorter ones are words of every language.
-const LETTERS: usize = 3;
+/// Letters of a first and a last name together: what is shorter is said of many things.
+const LETTERS: usize = 5;
 
 /// Letters of both written as one word, which others may be: Ban Ana is no banana.
 const JOINED_LETTERS: usize = 10;
+
+/// Characters of a member's name that a message repeats.
+const LONGEST_SHOWN: usize = 64;
 
 const EXPECTED: &str = "expected no e-mail address, and neither the phone number nor the full name of the event: \
                         userData is where they are hashed";
@@ -52,8 +55,14 @@ pub(super) fn check(event: &mut SentEvent) -> Result<(), Fault> {
     if custom.content_ids.iter().any(|id| person.is_told_by(id)) {
         return Err(Fault::at("customData.contentIds", EXPECTED));
     }
-    if custom.more.iter().any(|(name, value)| person.is_told_by(name) || value_tells(value, &person)) {
-        return Err(Fault::at("customData", EXPECTED));
+    for (name, value) in &custom.more {
+        if person.is_told_by(name) {
+            return Err(Fault::at("customData", EXPECTED));
+        }
+        if value_tells(value, &person) {
+            let shown: String = name.chars().take(LONGEST_SHOWN).collect();
+            return Err(Fault::at(format!("customData.{shown}"), EXPECTED));
+        }
     }
     Ok(())
 }
@@ -119,13 +128,15 @@ impl Person {
         let is_real = |digits: &String| digits.bytes().any(|digit| digit != digits.as_bytes()[0]);
         let name = |name: &Option<String>| {
             let name = name.as_deref().filter(|name| !is_digest(name)).map(spoken)?;
-            let is_long = name.chars().filter(|c| c.is_alphanumeric()).count() >= LETTERS;
-            is_long.then(|| words(&name).map(str::to_owned).collect())
+            let name: Vec<String> = words(&name).map(str::to_owned).collect();
+            (!name.is_empty()).then_some(name)
         };
+        let are_long =
+            |[first, last]: &[Vec<String>; 2]| letters(&first.concat()) + letters(&last.concat()) >= LETTERS;
         Self {
             email: email.filter(|email| email.trim_matches('@').contains('@')),
             phone: phone.and_then(last_digits).filter(is_real),
-            names: name(&user.first_name).zip(name(&user.last_name)).map(<[Vec<String>; 2]>::from),
+            names: name(&user.first_name).zip(name(&user.last_name)).map(<[_; 2]>::from).filter(are_long),
         }
     }
 
@@ -144,8 +155,7 @@ impl Person {
 fn has_names(text: &str, [first, last]: &[Vec<String>; 2]) -> bool {
     let words: Vec<&str> = words(text).collect();
     let joined = [first.concat() + &last.concat(), last.concat() + &first.concat()];
-    let is_joined =
-        |word: &&str| word.chars().count() >= JOINED_LETTERS && joined.iter().any(|it| it == word);
+    let is_joined = |word: &&str| letters(word) >= JOINED_LETTERS && joined.iter().any(|it| it == word);
     if words.iter().any(is_joined) {
         return true;
     }
@@ -157,6 +167,11 @@ fn has_names(text: &str, [first, last]: &[Vec<String>; 2]) -> bool {
         (0..words.len()).any(both)
     };
     follow(first, last) || follow(last, first)
+}
+
+/// How long a text is. Of scripts without letters a sign says as much as a word.
+fn letters(text: &str) -> usize {
+    text.chars().map(|c| if c >= '\u{2e80}' { JOINED_LETTERS / 2 } else { 1 }).sum()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -281,12 +296,27 @@ mod tests {
     }
 
     #[test]
+    fn short_names_are_found_too() {
+        let told = |text: &str| Some(text.to_owned());
+        for (first, last, text) in [
+            ("Wei", "Li", "for Wei Li"),
+            ("Annabelle", "Ng", "https://shop.example/u/ng-annabelle?a=1"),
+            ("志明", "王", "給: 王志明"),
+            ("明", "李", "李明"),
+        ] {
+            let user = UserData { first_name: told(first), last_name: told(last), ..UserData::default() };
+            assert!(Person::of(&user).is_told_by(text), "{text}");
+        }
+    }
+
+    #[test]
     fn names_are_found_as_words_only() {
         let told = |text: &str| Some(text.to_owned());
         for (first, last, text) in [
             ("Dan", "Lee", "Dance top with sleeves"),
             ("Ana", "Ban", "banana"),
             ("Ray", "King", "spray for baking"),
+            ("James", "James", "James tea"),
             ("Ari", "Win", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Safari/537.36"),
         ] {
             let user = UserData { first_name: told(first), last_name: told(last), ..UserData::default() };
