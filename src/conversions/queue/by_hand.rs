@@ -10,17 +10,19 @@ pub(super) const CHANGED_AT_ONCE: usize = 500;
 
 impl Queue {
     /// Queues the dead letters of an integration again, or all there are; says how many. They keep their ids, so that
-    /// a platform that has one after all knows it. Those that cannot be read stay where they are.
+    /// a platform that has one after all knows it, and these are remembered anew. Those that cannot be read stay where
+    /// they are.
     pub async fn replay(&self, integration: Option<&str>) -> Result<usize, QueueError> {
         // What dies meanwhile again has a later number.
-        let before = self.0.file.account()?.next;
+        let (before, remember) = (self.0.file.account()?.next, self.0.settings.remember);
         let mut replayed = 0;
         let mut place = Some((integration.unwrap_or_default().to_owned(), 0));
         while let Some((from, first)) = place {
             let integration = integration.map(str::to_owned);
             let (part, next) = self
                 .write(move |tables| {
-                    tables.replay(integration.as_deref(), (&from, first), before, CHANGED_AT_ONCE)
+                    let part = (before, CHANGED_AT_ONCE);
+                    tables.replay(integration.as_deref(), (&from, first), part, remember)
                 })
                 .await?;
             replayed += part;
@@ -50,7 +52,7 @@ impl Queue {
     }
 
     /// Deletes every conversion of this id, waiting or dead, of an integration or of all; says how many, by integration.
-    /// A request that is under way is not stopped. The id stays remembered, so that a copy is not queued.
+    /// A request that is under way is not stopped. The id is remembered anew, so that a copy is not queued.
     pub async fn discard(
         &self,
         integration: Option<&str>,
@@ -75,7 +77,8 @@ impl Queue {
         if places.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let discarded = self.write(move |tables| tables.discard(&places)).await?;
+        let remember = self.0.settings.remember;
+        let discarded = self.write(move |tables| tables.discard(&places, remember)).await?;
         for (integration, count) in &discarded {
             count_conversions(integration, "discarded", *count as u64);
         }

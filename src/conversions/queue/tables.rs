@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::file::{Account, Broken};
 use super::label::Label;
@@ -130,7 +131,7 @@ impl<'t> Tables<'t> {
             accepted.push(match incoming {
                 Incoming::Denied { .. } => Accepted::Denied,
                 Incoming::Queue { conversion, .. } => {
-                    let fingerprint = fingerprint(conversion);
+                    let fingerprint = fingerprint_of(conversion);
                     let repeated = self.is_seen(fingerprint)? || !queued.insert(fingerprint);
                     if repeated { Accepted::Repeated } else { Accepted::Queued }
                 }
@@ -141,7 +142,6 @@ impl<'t> Tables<'t> {
         if adds && !self.changed.account.has_room(queued.len() as u64, settings) {
             return Ok(Err(QueueError::Full));
         }
-        let until = self.steady.saturating_add(millis(settings.remember));
         for (incoming, accepted) in incoming.iter().zip(&accepted) {
             match (incoming, accepted) {
                 (Incoming::Denied { platform, conversion, why }, _) => {
@@ -150,7 +150,7 @@ impl<'t> Tables<'t> {
                     self.tell(whose, self.now, (Status::ConsentDenied, 0), (why, 0))?;
                 }
                 (Incoming::Queue { platform, conversion }, Accepted::Queued) => {
-                    self.remember(fingerprint(conversion), until)?;
+                    self.remember(fingerprint_of(conversion), settings.remember)?;
                     self.tell_received(platform, conversion, true)?;
                     let json = serde_json::to_vec(conversion).map_err(unwritable)?;
                     self.changed.account.bytes += json.len() as u64;
@@ -283,7 +283,9 @@ impl<'t> Tables<'t> {
         Ok(self.seen.get(fingerprint)?.is_some_and(|until| until.value() > self.steady))
     }
 
-    fn remember(&mut self, fingerprint: u128, until: i64) -> Result<(), Broken> {
+    /// Remembers an id from now on, for so long.
+    fn remember(&mut self, fingerprint: u128, lasts: Duration) -> Result<(), Broken> {
+        let until = self.steady.saturating_add(millis(lasts));
         let expired = self.seen.insert(fingerprint, until)?.map(|expired| expired.value());
         if let Some(expired) = expired {
             self.expiries.remove((expired, fingerprint))?;
@@ -328,13 +330,17 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+fn fingerprint_of(conversion: &Conversion) -> u128 {
+    fingerprint(conversion.project_id, &conversion.integration, &conversion.id)
+}
+
 /// An id is unique within its project and integration only. 16 bytes, however long they are, and no id among them.
-fn fingerprint(conversion: &Conversion) -> u128 {
+fn fingerprint(project_id: Uuid, integration: &str, id: &str) -> u128 {
     let mut hash = Sha256::new();
-    hash.update(conversion.project_id.as_bytes());
-    hash.update((conversion.integration.len() as u64).to_be_bytes());
-    hash.update(&conversion.integration);
-    hash.update(&conversion.id);
+    hash.update(project_id.as_bytes());
+    hash.update((integration.len() as u64).to_be_bytes());
+    hash.update(integration);
+    hash.update(id);
     let digest: [u8; 32] = hash.finalize().into();
     digest.first_chunk::<16>().map_or(0, |first| u128::from_be_bytes(*first))
 }

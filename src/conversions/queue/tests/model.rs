@@ -201,6 +201,7 @@ impl Run {
                     let (stay, go): (Vec<_>, Vec<_>) = letters.into_iter().partition(|item| item.spoiled);
                     replayed += go.len();
                     for item in go {
+                        self.model.seen.insert((name, item.id), self.model.now + REMEMBER);
                         self.model.enqueue(name, item.id);
                     }
                     self.model.dead.insert(name, stay);
