@@ -42,10 +42,12 @@ impl Queue {
         loop {
             let (integration, most) = (integration.map(str::to_owned), left.min(CHANGED_AT_ONCE));
             let look = move |file: &_| look::places_of_dead(file, integration.as_deref(), before, most);
-            let part = self.discard_at(self.read(look).await?).await?;
-            if part.is_empty() {
+            let places = self.read(look).await?;
+            if places.is_empty() {
                 return Ok(discarded);
             }
+            // Those of a part may all be queued again meanwhile, and there is more.
+            let part = self.discard_at(places).await?;
             left -= part.values().sum::<usize>();
             add(&mut discarded, part);
         }
@@ -63,12 +65,15 @@ impl Queue {
             let (integration, id) = (integration.map(str::to_owned), id.to_owned());
             let look = move |file: &_| look::places_of_id(file, integration.as_deref(), &id);
             let places = self.read(look).await?;
-            // One may have got elsewhere meanwhile.
-            if places.is_empty() {
-                return Ok(discarded);
-            }
+            let mut left = places.len();
             for places in places.chunks(CHANGED_AT_ONCE) {
-                add(&mut discarded, self.discard_at(places.to_vec()).await?);
+                let part = self.discard_at(places.to_vec()).await?;
+                left -= part.values().sum::<usize>();
+                add(&mut discarded, part);
+            }
+            // One that was not there any more may have got elsewhere.
+            if left == 0 {
+                return Ok(discarded);
             }
         }
     }

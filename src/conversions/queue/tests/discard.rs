@@ -119,3 +119,18 @@ async fn the_id_of_what_is_deleted_or_sent_again_is_remembered_anew() {
     clock.set(NOW.shifted(2 * remember));
     assert_eq!(queue.accept(many(META, 0..3)).await.unwrap(), [Accepted::Queued; 3]);
 }
+
+#[tokio::test]
+async fn an_id_is_found_however_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = open(folder.path(), &Clock::manual(NOW));
+    let ids = ["\"", "a\\b", "größe/1", "\u{7}\n", "unreadable-0", "{\"id\":\"x\"}", "p"];
+    queue.accept(ids.iter().map(|id| incoming(META, id)).collect()).await.unwrap();
+    // Others have this one as a value, and have to be read.
+    assert_eq!(queue.discard(None, "SPRING").await.unwrap(), discarded(&[]));
+    assert_eq!(queue.discard(None, "urchase").await.unwrap(), discarded(&[]));
+    for (gone, id) in (1..).zip(ids) {
+        assert_eq!(queue.discard(Some(META), id).await.unwrap(), discarded(&[(META, 1)]), "{id}");
+        assert_eq!(due(&queue, META, NOW).await, ids[gone..], "{id}");
+    }
+}
