@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::file::{Account, Broken};
 use super::label::Label;
 use super::look::Unreadable;
+use super::steady::Times;
 use super::told::{Status, Whose, conversion_row, delivery_row};
 use super::{Accepted, Incoming, Key, LONGEST_DELAY, Outcome, QueueError, QueueSettings, Settled};
 use crate::conversions::Conversion;
@@ -32,6 +33,9 @@ const SEEN: TableDefinition<'_, u128, i64> = TableDefinition::new("seen");
 const EXPIRIES: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("expiries");
 /// Tag of the table, the moment that says its month, and the row.
 pub(super) const OUTBOX: TableDefinition<'_, u64, (u8, i64, &[u8])> = TableDefinition::new("outbox");
+
+/// The even time and the machine's of the last transaction, under the one key there is.
+pub(super) const TIMES: TableDefinition<'_, (), (i64, i64)> = TableDefinition::new("times");
 
 /// Expired ids that a transaction forgets at least, if there are so many; and twice as many as it adds.
 const FORGOTTEN_AT_ONCE: usize = 64;
@@ -68,6 +72,8 @@ pub(super) struct Tables<'t> {
     seen: Table<'t, u128, i64>,
     expiries: Table<'t, (i64, u128), ()>,
     outbox: Table<'t, u64, (u8, i64, &'static [u8])>,
+    times: Table<'t, (), (i64, i64)>,
+    /// Now, by the machine's clock.
     now: i64,
     /// Now, by the time of the schedule.
     steady: i64,
@@ -91,8 +97,7 @@ impl<'t> Tables<'t> {
     pub(super) fn open(
         transaction: &'t WriteTransaction,
         account: Account,
-        now: Timestamp,
-        ahead: i64,
+        now: Times,
     ) -> Result<Self, Broken> {
         Ok(Self {
             waiting: transaction.open_table(WAITING)?,
@@ -101,15 +106,18 @@ impl<'t> Tables<'t> {
             seen: transaction.open_table(SEEN)?,
             expiries: transaction.open_table(EXPIRIES)?,
             outbox: transaction.open_table(OUTBOX)?,
-            now: now.as_millis(),
-            steady: now.as_millis().saturating_add(ahead),
+            times: transaction.open_table(TIMES)?,
+            now: now.clock,
+            steady: now.steady,
             remembered: 0,
             changed: Changed { account, ..Changed::default() },
         })
     }
 
-    /// Forgets some of the ids that have expired.
+    /// Writes down when this was, and forgets some of the ids that have expired.
     pub(super) fn finish(mut self) -> Result<Changed, Broken> {
+        self.times.insert((), (self.steady, self.now))?;
+        self.changed.account.times = Some(Times { steady: self.steady, clock: self.now });
         for _ in 0..FORGOTTEN_AT_ONCE + 2 * self.remembered {
             let first = self.expiries.first()?.map(|(key, _)| key.value());
             let Some((until, fingerprint)) = first.filter(|(until, _)| *until <= self.steady) else { break };
