@@ -208,9 +208,24 @@ impl Queue {
     }
 
     async fn bury(&self, integration: &str, unreadable: Vec<Unreadable>) -> Result<(), QueueError> {
-        let (name, count) = (integration.to_owned(), unreadable.len());
-        let why = unreadable.first().map(|one| one.why.clone()).unwrap_or_default();
-        self.write(move |tables| unreadable.iter().try_for_each(|one| tables.bury(&name, one))).await?;
+        let name = integration.to_owned();
+        let why = self
+            .write(move |tables| {
+                let mut why = Vec::new();
+                for one in unreadable {
+                    // The schedule may have named one that is not there.
+                    if tables.bury(&name, &one)? {
+                        why.push(one.why);
+                    }
+                }
+                Ok(why)
+            })
+            .await?;
+        let count = why.len();
+        let Some(why) = why.into_iter().next() else {
+            tracing::error!(integration, "the schedule of the queue named conversions that are not there");
+            return Ok(());
+        };
         tracing::error!(
             integration,
             count,
@@ -244,7 +259,7 @@ impl Queue {
         }
         let integration = integration.to_owned();
         self.write(move |tables| {
-            settled.iter().try_for_each(|(key, settled)| tables.settle(&integration, *key, settled))
+            settled.iter().try_for_each(|(key, settled)| tables.settle(&integration, *key, settled).map(drop))
         })
         .await
     }

@@ -210,9 +210,9 @@ impl<'t> Tables<'t> {
         }))
     }
 
-    /// Writes down how an attempt ended; does nothing if the conversion does not wait.
-    pub(super) fn settle(&mut self, integration: &str, key: Key, settled: &Settled) -> Result<(), Broken> {
-        let Some(mut held) = self.held(integration, key)? else { return Ok(()) };
+    /// Writes down how an attempt ended; does nothing, and says `false`, if the conversion does not wait.
+    pub(super) fn settle(&mut self, integration: &str, key: Key, settled: &Settled) -> Result<bool, Broken> {
+        let Some(mut held) = self.held(integration, key)? else { return Ok(false) };
         held.attempts = settled.attempt;
         held.told = self.now.max(held.told + 1);
         let status = match settled.outcome {
@@ -247,11 +247,12 @@ impl<'t> Tables<'t> {
         let label = Label::of(&held.json, key);
         let whose =
             Whose { platform: &held.platform, integration, id: &label.id, project_id: label.project_id };
-        self.tell(whose, held.told, (status, settled.attempt), said)
+        self.tell(whose, held.told, (status, settled.attempt), said)?;
+        Ok(true)
     }
 
-    /// Makes a dead letter of a conversion that cannot be read, so that it does not come again.
-    pub(super) fn bury(&mut self, integration: &str, unreadable: &Unreadable) -> Result<(), Broken> {
+    /// Makes a dead letter of a conversion that cannot be read, so that it does not come again; `false` if there is none.
+    pub(super) fn bury(&mut self, integration: &str, unreadable: &Unreadable) -> Result<bool, Broken> {
         let Unreadable { due, key, attempts, why } = unreadable;
         self.schedule.remove((integration, *due, *key))?;
         let (outcome, attempt, answer) = (Outcome::Dead, *attempts, why.clone());
