@@ -18,6 +18,9 @@ use tokio::time::timeout;
 /// A collector that does not answer by then never will.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same where it is to change something, for which it takes five minutes at most.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(310);
+
 /// The longest answer: some 100,000 segments.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
 
@@ -34,8 +37,8 @@ pub(super) enum AskError {
     Status(StatusCode),
     #[error("its answer is not that of a collector: {0}")]
     Shape(#[from] serde_json::Error),
-    #[error("it does not answer within {} seconds", PATIENCE.as_secs())]
-    Timeout,
+    #[error("it does not answer within {} seconds", .0.as_secs())]
+    Timeout(Duration),
 }
 
 /// Sends a request without a body, and reads the answer.
@@ -44,7 +47,10 @@ pub(super) async fn ask<T: DeserializeOwned>(
     method: Method,
     path: &str,
 ) -> Result<T, AskError> {
-    timeout(PATIENCE, converse(address, method, path)).await.map_err(|_elapsed| AskError::Timeout)?
+    let patience = if method.is_safe() { PATIENCE } else { CHANGE_PATIENCE };
+    timeout(patience, converse(address, method, path))
+        .await
+        .map_err(|_elapsed| AskError::Timeout(patience))?
 }
 
 async fn converse<T: DeserializeOwned>(

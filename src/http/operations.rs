@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tower::ServiceBuilder;
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::Level;
@@ -40,6 +40,8 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// For an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the answer of what changes something: it may look at every conversion there is, and sync many times.
+const CHANGE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How often histograms are folded, so that their memory stays bounded when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -212,12 +214,18 @@ impl<O: Operated> Operations<O> {
     async fn converse(self: Arc<Self>, stream: TcpStream) {
         let routes = tower::service_fn(move |request: Request<Incoming>| {
             let operations = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(operations.answer(&request).await) }
+            let patience = if request.method().is_safe() { ANSWER_TIMEOUT } else { CHANGE_TIMEOUT };
+            let answer = tower::service_fn(move |request: Request<Incoming>| {
+                let operations = Arc::clone(&operations);
+                async move { Ok::<_, Infallible>(operations.answer(&request).await) }
+            });
+            TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, patience)
+                .layer(answer)
+                .oneshot(request)
         });
         let service = ServiceBuilder::new()
             // A 503 of `/readyz` is an answer, not an error of ours.
             .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
-            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_TIMEOUT))
             .service(routes);
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -10,17 +10,19 @@ pub(super) const CHANGED_AT_ONCE: usize = 500;
 
 impl Queue {
     /// Queues the dead letters of an integration again, or all there are; says how many. They keep their ids, so that
-    /// a platform that has one after all knows it. Those that cannot be read stay where they are.
+    /// a platform that has one after all knows it, and these are remembered anew. Those that cannot be read stay where
+    /// they are.
     pub async fn replay(&self, integration: Option<&str>) -> Result<usize, QueueError> {
         // What dies meanwhile again has a later number.
-        let before = self.0.file.account()?.next;
+        let (before, remember) = (self.0.file.account()?.next, self.0.settings.remember);
         let mut replayed = 0;
         let mut place = Some((integration.unwrap_or_default().to_owned(), 0));
         while let Some((from, first)) = place {
             let integration = integration.map(str::to_owned);
             let (part, next) = self
                 .write(move |tables| {
-                    tables.replay(integration.as_deref(), (&from, first), before, CHANGED_AT_ONCE)
+                    let part = (before, CHANGED_AT_ONCE);
+                    tables.replay(integration.as_deref(), (&from, first), part, remember)
                 })
                 .await?;
             replayed += part;
@@ -40,17 +42,19 @@ impl Queue {
         loop {
             let (integration, most) = (integration.map(str::to_owned), left.min(CHANGED_AT_ONCE));
             let look = move |file: &_| look::places_of_dead(file, integration.as_deref(), before, most);
-            let part = self.discard_at(self.read(look).await?).await?;
-            if part.is_empty() {
+            let places = self.read(look).await?;
+            if places.is_empty() {
                 return Ok(discarded);
             }
+            // Those of a part may all be queued again meanwhile, and there is more.
+            let part = self.discard_at(places).await?;
             left -= part.values().sum::<usize>();
             add(&mut discarded, part);
         }
     }
 
     /// Deletes every conversion of this id, waiting or dead, of an integration or of all; says how many, by integration.
-    /// A request that is under way is not stopped. The id stays remembered, so that a copy is not queued.
+    /// A request that is under way is not stopped. The id is remembered anew, so that a copy is not queued.
     pub async fn discard(
         &self,
         integration: Option<&str>,
@@ -61,12 +65,15 @@ impl Queue {
             let (integration, id) = (integration.map(str::to_owned), id.to_owned());
             let look = move |file: &_| look::places_of_id(file, integration.as_deref(), &id);
             let places = self.read(look).await?;
-            // One may have got elsewhere meanwhile.
-            if places.is_empty() {
-                return Ok(discarded);
-            }
+            let mut left = places.len();
             for places in places.chunks(CHANGED_AT_ONCE) {
-                add(&mut discarded, self.discard_at(places.to_vec()).await?);
+                let part = self.discard_at(places.to_vec()).await?;
+                left -= part.values().sum::<usize>();
+                add(&mut discarded, part);
+            }
+            // One that was not there any more may have got elsewhere.
+            if left == 0 {
+                return Ok(discarded);
             }
         }
     }
@@ -75,7 +82,8 @@ impl Queue {
         if places.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let discarded = self.write(move |tables| tables.discard(&places)).await?;
+        let remember = self.0.settings.remember;
+        let discarded = self.write(move |tables| tables.discard(&places, remember)).await?;
         for (integration, count) in &discarded {
             count_conversions(integration, "discarded", *count as u64);
         }

@@ -15,9 +15,9 @@ use redb::{
 };
 use thiserror::Error;
 
-use super::tables::{DEAD, OUTBOX, Tables, WAITING, millis};
+use super::steady::Times;
+use super::tables::{DEAD, OUTBOX, TIMES, Tables, WAITING, millis};
 use super::{LONGEST_DELAY, QueueError, QueueSettings};
-use crate::event::Timestamp;
 use crate::retry::Retry;
 
 /// Memory for pages, in bytes: redb takes 1 GiB otherwise.
@@ -112,6 +112,8 @@ pub(super) struct Account {
     pub(super) bytes: u64,
     /// A moment of the schedule's time that has passed.
     pub(super) latest: i64,
+    /// When the last transaction was; `None` before the first.
+    pub(super) times: Option<Times>,
     /// Waiting and dead, of each integration.
     pub(super) integrations: BTreeMap<String, (u64, u64)>,
 }
@@ -149,6 +151,8 @@ impl Account {
             account.bytes += value.value().2.len() as u64;
         }
         account.next = last.map_or(0, |last| last + 1);
+        let times = file.open_table(TIMES)?.get(())?;
+        account.times = times.map(|times| times.value()).map(|(steady, clock)| Times { steady, clock });
         Ok(account)
     }
 }
@@ -275,7 +279,7 @@ fn open_and_count(opener: &QueueOpener, shrinks: bool) -> Result<(Arc<Database>,
     let mut database = opener()?;
     // Tables of another shape are seen here and not later.
     let prepared = database.begin_write().map_err(Broken::from).and_then(|transaction| {
-        drop(Tables::open(&transaction, Account::default(), Timestamp::EPOCH, 0)?);
+        drop(Tables::open(&transaction, Account::default(), Times { steady: 0, clock: 0 })?);
         Ok(transaction.commit()?)
     });
     prepared?;

@@ -9,6 +9,9 @@ use super::Key;
 use crate::conversions::Conversion;
 use crate::event::Timestamp;
 
+/// What an id begins with that is made up.
+pub(super) const MADE_UP: &str = "unreadable-";
+
 /// What tells a conversion from others, and can be told of one that does not read as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Label {
@@ -25,7 +28,7 @@ impl Label {
             let value: Value = serde_json::from_slice(json).unwrap_or_default();
             let text = |member| value.get(member).and_then(Value::as_str);
             Self {
-                id: text("id").map_or_else(|| format!("unreadable-{key}"), str::to_owned),
+                id: text("id").map_or_else(|| format!("{MADE_UP}{key}"), str::to_owned),
                 project_id: text("project_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
                 event_type: text("event_type").unwrap_or_default().to_owned(),
                 occurred_at: value.get("occurred_at").and_then(|moment| Timestamp::deserialize(moment).ok()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use redb::{ReadTransaction, ReadableTable as _};
 
 use super::file::{Account, Broken};
-use super::label::{Label, read};
+use super::label::{Label, MADE_UP, read};
 use super::steady::by_clock;
 use super::tables::{DEAD, OUTBOX, OutboxRow, SCHEDULE, WAITING};
 use super::{Count, DeadLetter, Key, Waiting};
@@ -165,7 +165,8 @@ pub(super) fn places_of_dead(
     Ok(places)
 }
 
-/// Where conversions of this id are, waiting or dead, of an integration or of all. Looks at each that there is.
+/// Where conversions of this id are, waiting or dead, of an integration or of all. Looks at each that there is, and
+/// reads those alone that can be meant.
 pub(super) fn places_of_id(
     file: &ReadTransaction,
     integration: Option<&str>,
@@ -173,9 +174,10 @@ pub(super) fn places_of_id(
 ) -> Result<Vec<(String, Key)>, Broken> {
     let mut places = Vec::new();
     let first = (integration.unwrap_or_default(), 0);
+    let mention = mention(id);
     let mut look = |(name, key): (&str, Key), json: &[u8]| {
         let is_meant = integration.is_none_or(|integration| integration == name);
-        if is_meant && Label::of(json, key).id == id {
+        if is_meant && may_have(json, id, &mention) && Label::of(json, key).id == id {
             places.push((name.to_owned(), key));
         }
         is_meant
@@ -193,4 +195,15 @@ pub(super) fn places_of_id(
         }
     }
     Ok(places)
+}
+
+/// An id as it stands in JSON that was written here.
+fn mention(id: &str) -> String {
+    serde_json::Value::from(id).to_string()
+}
+
+/// Whether it is worth the while to read this. A search through its bytes takes a small part of that time.
+fn may_have(json: &[u8], id: &str, mention: &str) -> bool {
+    // One that is made up stands nowhere, and what is no text may be of another version.
+    id.starts_with(MADE_UP) || str::from_utf8(json).map_or(true, |json| json.contains(mention))
 }

@@ -15,6 +15,7 @@
 //! seen      fingerprint ─► until when                  of project, integration and id: copies are not queued
 //! expiries  until when, fingerprint ─► nothing         the same ones, in the order in which they are forgotten
 //! outbox    number ─► tag of the table, moment, row    what the journal is still to be given
+//! times     nothing ─► even time, the machine's        when the last transaction was
 //! ```
 //!
 //! Numbers rise in the order of arrival and are one count for all three tables; moments are milliseconds since 1970, and
@@ -27,8 +28,8 @@
 //! 3. Whatever changes the state of a conversion puts a row into the outbox in the same transaction; two rows of one
 //!    conversion never have the same moment. Rows leave the outbox after the journal has made them durable, so that a
 //!    crash can only repeat them, byte for byte.
-//! 4. No conversion is deleted but those that were sent, and those that an operator discards. One that cannot be read, since another version wrote it or it is
-//!    damaged, becomes a dead letter and holds up no other.
+//! 4. No conversion is deleted but those that were sent, and those that an operator discards. One that cannot be read,
+//!    since another version wrote it or it is damaged, becomes a dead letter and holds up no other.
 //! 5. After a failed write or sync the file is closed and opened anew, which undoes what was not committed. What was
 //!    refused for it may be there all the same, and is sent then.
 
@@ -151,18 +152,14 @@ impl Queue {
         clock: &Clock,
     ) -> Result<Self, QueueOpenError> {
         let file = Arc::new(QueueFile::open(opener)?);
-        let steady = Steady::new(clock, file.account().map_or(0, |account| account.latest));
+        let (last, latest) = file.account().map_or((None, 0), |account| (account.times, account.latest));
+        let steady = Steady::new(clock, last, latest);
         if steady.ahead() > 0 {
             tracing::warn!(millis = steady.ahead(), "the clock was set back since conversions were queued");
         }
         let signals = Arc::new(Signals::default());
         let (jobs, receiver) = mpsc::channel(DOOR);
-        let writer = Writer {
-            file: file.clone(),
-            signals: signals.clone(),
-            clock: clock.clone(),
-            steady: steady.clone(),
-        };
+        let writer = Writer { file: file.clone(), signals: signals.clone(), steady: steady.clone() };
         let thread = std::thread::Builder::new().name("queue".to_owned());
         let writer = thread.spawn(move || writer.run(receiver)).map_err(QueueOpenError::Thread)?;
         Ok(Self(Arc::new(Shared {
@@ -211,9 +208,24 @@ impl Queue {
     }
 
     async fn bury(&self, integration: &str, unreadable: Vec<Unreadable>) -> Result<(), QueueError> {
-        let (name, count) = (integration.to_owned(), unreadable.len());
-        let why = unreadable.first().map(|one| one.why.clone()).unwrap_or_default();
-        self.write(move |tables| unreadable.iter().try_for_each(|one| tables.bury(&name, one))).await?;
+        let name = integration.to_owned();
+        let why = self
+            .write(move |tables| {
+                let mut why = Vec::new();
+                for one in unreadable {
+                    // The schedule may have named one that is not there.
+                    if tables.bury(&name, &one)? {
+                        why.push(one.why);
+                    }
+                }
+                Ok(why)
+            })
+            .await?;
+        let count = why.len();
+        let Some(why) = why.into_iter().next() else {
+            tracing::error!(integration, "the schedule of the queue named conversions that are not there");
+            return Ok(());
+        };
         tracing::error!(
             integration,
             count,
@@ -247,7 +259,7 @@ impl Queue {
         }
         let integration = integration.to_owned();
         self.write(move |tables| {
-            settled.iter().try_for_each(|(key, settled)| tables.settle(&integration, *key, settled))
+            settled.iter().try_for_each(|(key, settled)| tables.settle(&integration, *key, settled).map(drop))
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! The time that the schedule goes by.
+//! The time that the schedule goes by, also after the next start.
 
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use crate::event::Timestamp;
 
 /// A time that goes on evenly, whoever sets the machine's clock: neither does a clock that is set back hold up what
 /// waits, nor is anything too old for one that is set forward. The moments in the schedule are of it, in milliseconds.
+///
+/// The file has the two times of its last transaction, so that after a start this one is as far from the machine's as
+/// before. Only a clock that is set forward while no collector runs is believed.
 #[derive(Clone, Debug)]
 pub(super) struct Steady {
     clock: Clock,
@@ -17,16 +20,39 @@ pub(super) struct Steady {
 }
 
 impl Steady {
-    /// Begins with the machine's time, or with the latest moment of the file: if that is later, the clock was set back.
-    pub(super) fn new(clock: &Clock, latest: i64) -> Self {
-        let began_at = clock.now().as_millis().max(latest);
-        Self { clock: clock.clone(), began_at, began: clock.elapsed() }
+    /// Begins where the machine's time is, as far from it as at the last transaction; or with the latest moment of the
+    /// file: if that is later, the clock was set back meanwhile.
+    pub(super) fn new(clock: &Clock, last: Option<Times>, latest: i64) -> Self {
+        let now = clock.now().as_millis();
+        let (began_at, latest) = match last {
+            Some(last) => (now.saturating_add(last.ahead()), latest.max(last.steady)),
+            None => (now, latest),
+        };
+        Self { clock: clock.clone(), began_at: began_at.max(latest), began: clock.elapsed() }
+    }
+
+    /// Both times.
+    pub(super) fn now(&self) -> Times {
+        let passed = millis(self.clock.elapsed()).saturating_sub(millis(self.began));
+        Times { steady: self.began_at.saturating_add(passed), clock: self.clock.now().as_millis() }
     }
 
     /// How far it is ahead of the machine's clock now; negative if it is behind that.
     pub(super) fn ahead(&self) -> i64 {
-        let passed = millis(self.clock.elapsed()).saturating_sub(millis(self.began));
-        self.began_at.saturating_add(passed).saturating_sub(self.clock.now().as_millis())
+        self.now().ahead()
+    }
+}
+
+/// One moment by the even time and by the machine's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) steady: i64,
+    pub(super) clock: i64,
+}
+
+impl Times {
+    pub(super) fn ahead(self) -> i64 {
+        self.steady.saturating_sub(self.clock)
     }
 }
 

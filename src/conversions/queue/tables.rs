@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::file::{Account, Broken};
 use super::label::Label;
 use super::look::Unreadable;
+use super::steady::Times;
 use super::told::{Status, Whose, conversion_row, delivery_row};
 use super::{Accepted, Incoming, Key, LONGEST_DELAY, Outcome, QueueError, QueueSettings, Settled};
 use crate::conversions::Conversion;
@@ -31,6 +33,9 @@ const SEEN: TableDefinition<'_, u128, i64> = TableDefinition::new("seen");
 const EXPIRIES: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("expiries");
 /// Tag of the table, the moment that says its month, and the row.
 pub(super) const OUTBOX: TableDefinition<'_, u64, (u8, i64, &[u8])> = TableDefinition::new("outbox");
+
+/// The even time and the machine's of the last transaction, under the one key there is.
+pub(super) const TIMES: TableDefinition<'_, (), (i64, i64)> = TableDefinition::new("times");
 
 /// Expired ids that a transaction forgets at least, if there are so many; and twice as many as it adds.
 const FORGOTTEN_AT_ONCE: usize = 64;
@@ -67,6 +72,8 @@ pub(super) struct Tables<'t> {
     seen: Table<'t, u128, i64>,
     expiries: Table<'t, (i64, u128), ()>,
     outbox: Table<'t, u64, (u8, i64, &'static [u8])>,
+    times: Table<'t, (), (i64, i64)>,
+    /// Now, by the machine's clock.
     now: i64,
     /// Now, by the time of the schedule.
     steady: i64,
@@ -90,8 +97,7 @@ impl<'t> Tables<'t> {
     pub(super) fn open(
         transaction: &'t WriteTransaction,
         account: Account,
-        now: Timestamp,
-        ahead: i64,
+        now: Times,
     ) -> Result<Self, Broken> {
         Ok(Self {
             waiting: transaction.open_table(WAITING)?,
@@ -100,15 +106,18 @@ impl<'t> Tables<'t> {
             seen: transaction.open_table(SEEN)?,
             expiries: transaction.open_table(EXPIRIES)?,
             outbox: transaction.open_table(OUTBOX)?,
-            now: now.as_millis(),
-            steady: now.as_millis().saturating_add(ahead),
+            times: transaction.open_table(TIMES)?,
+            now: now.clock,
+            steady: now.steady,
             remembered: 0,
             changed: Changed { account, ..Changed::default() },
         })
     }
 
-    /// Forgets some of the ids that have expired.
+    /// Writes down when this was, and forgets some of the ids that have expired.
     pub(super) fn finish(mut self) -> Result<Changed, Broken> {
+        self.times.insert((), (self.steady, self.now))?;
+        self.changed.account.times = Some(Times { steady: self.steady, clock: self.now });
         for _ in 0..FORGOTTEN_AT_ONCE + 2 * self.remembered {
             let first = self.expiries.first()?.map(|(key, _)| key.value());
             let Some((until, fingerprint)) = first.filter(|(until, _)| *until <= self.steady) else { break };
@@ -130,7 +139,7 @@ impl<'t> Tables<'t> {
             accepted.push(match incoming {
                 Incoming::Denied { .. } => Accepted::Denied,
                 Incoming::Queue { conversion, .. } => {
-                    let fingerprint = fingerprint(conversion);
+                    let fingerprint = fingerprint_of(conversion);
                     let repeated = self.is_seen(fingerprint)? || !queued.insert(fingerprint);
                     if repeated { Accepted::Repeated } else { Accepted::Queued }
                 }
@@ -141,7 +150,6 @@ impl<'t> Tables<'t> {
         if adds && !self.changed.account.has_room(queued.len() as u64, settings) {
             return Ok(Err(QueueError::Full));
         }
-        let until = self.steady.saturating_add(millis(settings.remember));
         for (incoming, accepted) in incoming.iter().zip(&accepted) {
             match (incoming, accepted) {
                 (Incoming::Denied { platform, conversion, why }, _) => {
@@ -150,7 +158,7 @@ impl<'t> Tables<'t> {
                     self.tell(whose, self.now, (Status::ConsentDenied, 0), (why, 0))?;
                 }
                 (Incoming::Queue { platform, conversion }, Accepted::Queued) => {
-                    self.remember(fingerprint(conversion), until)?;
+                    self.remember(fingerprint_of(conversion), settings.remember)?;
                     self.tell_received(platform, conversion, true)?;
                     let json = serde_json::to_vec(conversion).map_err(unwritable)?;
                     self.changed.account.bytes += json.len() as u64;
@@ -202,9 +210,9 @@ impl<'t> Tables<'t> {
         }))
     }
 
-    /// Writes down how an attempt ended; does nothing if the conversion does not wait.
-    pub(super) fn settle(&mut self, integration: &str, key: Key, settled: &Settled) -> Result<(), Broken> {
-        let Some(mut held) = self.held(integration, key)? else { return Ok(()) };
+    /// Writes down how an attempt ended; does nothing, and says `false`, if the conversion does not wait.
+    pub(super) fn settle(&mut self, integration: &str, key: Key, settled: &Settled) -> Result<bool, Broken> {
+        let Some(mut held) = self.held(integration, key)? else { return Ok(false) };
         held.attempts = settled.attempt;
         held.told = self.now.max(held.told + 1);
         let status = match settled.outcome {
@@ -239,11 +247,12 @@ impl<'t> Tables<'t> {
         let label = Label::of(&held.json, key);
         let whose =
             Whose { platform: &held.platform, integration, id: &label.id, project_id: label.project_id };
-        self.tell(whose, held.told, (status, settled.attempt), said)
+        self.tell(whose, held.told, (status, settled.attempt), said)?;
+        Ok(true)
     }
 
-    /// Makes a dead letter of a conversion that cannot be read, so that it does not come again.
-    pub(super) fn bury(&mut self, integration: &str, unreadable: &Unreadable) -> Result<(), Broken> {
+    /// Makes a dead letter of a conversion that cannot be read, so that it does not come again; `false` if there is none.
+    pub(super) fn bury(&mut self, integration: &str, unreadable: &Unreadable) -> Result<bool, Broken> {
         let Unreadable { due, key, attempts, why } = unreadable;
         self.schedule.remove((integration, *due, *key))?;
         let (outcome, attempt, answer) = (Outcome::Dead, *attempts, why.clone());
@@ -283,7 +292,9 @@ impl<'t> Tables<'t> {
         Ok(self.seen.get(fingerprint)?.is_some_and(|until| until.value() > self.steady))
     }
 
-    fn remember(&mut self, fingerprint: u128, until: i64) -> Result<(), Broken> {
+    /// Remembers an id from now on, for so long.
+    fn remember(&mut self, fingerprint: u128, lasts: Duration) -> Result<(), Broken> {
+        let until = self.steady.saturating_add(millis(lasts));
         let expired = self.seen.insert(fingerprint, until)?.map(|expired| expired.value());
         if let Some(expired) = expired {
             self.expiries.remove((expired, fingerprint))?;
@@ -328,13 +339,17 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+fn fingerprint_of(conversion: &Conversion) -> u128 {
+    fingerprint(conversion.project_id, &conversion.integration, &conversion.id)
+}
+
 /// An id is unique within its project and integration only. 16 bytes, however long they are, and no id among them.
-fn fingerprint(conversion: &Conversion) -> u128 {
+fn fingerprint(project_id: Uuid, integration: &str, id: &str) -> u128 {
     let mut hash = Sha256::new();
-    hash.update(conversion.project_id.as_bytes());
-    hash.update((conversion.integration.len() as u64).to_be_bytes());
-    hash.update(&conversion.integration);
-    hash.update(&conversion.id);
+    hash.update(project_id.as_bytes());
+    hash.update((integration.len() as u64).to_be_bytes());
+    hash.update(integration);
+    hash.update(id);
     let digest: [u8; 32] = hash.finalize().into();
     digest.first_chunk::<16>().map_or(0, |first| u128::from_be_bytes(*first))
 }

@@ -11,11 +11,13 @@ use super::QueueError;
 use super::file::{Account, Broken, PAUSE, QueueFile};
 use super::steady::Steady;
 use super::tables::{Changed, Tables};
-use crate::clock::Clock;
 use crate::failpoint;
 
 /// Requests in one transaction, at most.
 const GROUP: usize = 256;
+
+/// A clock that differs by more, in milliseconds, was set.
+const SET: u64 = 1_000;
 
 /// What one caller wants done.
 pub(super) trait Job: Send {
@@ -60,7 +62,6 @@ where
 pub(super) struct Writer {
     pub(super) file: Arc<QueueFile>,
     pub(super) signals: Arc<Signals>,
-    pub(super) clock: Clock,
     pub(super) steady: Steady,
 }
 
@@ -89,6 +90,16 @@ impl Writer {
                 std::thread::sleep(PAUSE);
                 let _ = self.file.opened();
             }
+        }
+        self.note_a_set_clock();
+    }
+
+    /// Has the next start know of a clock that was set after the last transaction.
+    fn note_a_set_clock(&self) {
+        let Ok(Account { times: Some(last), .. }) = self.file.account() else { return };
+        if self.steady.ahead().abs_diff(last.ahead()) > SET {
+            // Without it that start takes the change for time that has passed.
+            let _ = self.commit(&mut []);
         }
     }
 
@@ -121,7 +132,7 @@ impl Writer {
     ) -> Result<Changed, Broken> {
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let mut tables = Tables::open(&transaction, account, self.clock.now(), self.steady.ahead())?;
+        let mut tables = Tables::open(&transaction, account, self.steady.now())?;
         for job in group {
             job.apply(&mut tables)?;
         }

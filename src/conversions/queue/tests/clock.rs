@@ -83,3 +83,46 @@ async fn nothing_is_due_later_than_the_longest_delay() {
     let queue = open(folder.path(), &clock);
     assert_eq!(due(&queue, META, clock.now().shifted(24 * HOUR)).await, ["0"]);
 }
+
+#[tokio::test]
+async fn nothing_is_too_old_after_a_start_for_a_clock_that_was_set_while_it_ran() {
+    for change in [5 * 24 * HOUR, -5 * 24 * HOUR] {
+        for works_on in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let clock = Clock::manual(NOW);
+            let queue = open(folder.path(), &clock);
+            queue.accept(many(META, 0..1)).await.unwrap();
+            let now = NOW.shifted(change);
+            clock.correct(now);
+            if works_on {
+                queue.accept(many(GA4, 0..1)).await.unwrap();
+            }
+            queue.close();
+
+            clock.set(now.shifted(HOUR));
+            let queue = open(folder.path(), &clock);
+            assert_eq!(moments(&queue).await, [(now, now)], "{change} {works_on}");
+            assert_eq!(due(&queue, META, clock.now()).await, ["0"]);
+            clock.set(now.shifted(72 * HOUR - 1));
+            assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Repeated]);
+            clock.set(now.shifted(72 * HOUR));
+            assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Queued]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_of_the_future_is_remembered_no_longer_than_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW.shifted(9_000 * HOUR));
+    let queue = open(folder.path(), &clock);
+    queue.accept(many(META, 0..1)).await.unwrap();
+    let first = key(&queue, META, "0").await;
+    queue.settle(META, vec![(first, settled(Outcome::Sent, 1))]).await.unwrap();
+    queue.close();
+    clock.set(NOW);
+    let queue = open(folder.path(), &clock);
+    assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Repeated]);
+    clock.set(NOW.shifted(72 * HOUR));
+    assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Queued]);
+}

@@ -97,3 +97,40 @@ async fn what_is_deleted_is_told_as_dead_and_leaves_the_file() {
     let moment = |row: &(&str, serde_json::Value)| row.1["at"].as_str().unwrap().to_owned();
     assert_eq!(moment(&rows[0]), NOW.shifted(2).to_string(), "later than the one before");
 }
+
+#[tokio::test]
+async fn the_id_of_what_is_deleted_or_sent_again_is_remembered_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let queue = open(folder.path(), &clock);
+    queue.accept(many(META, 0..4)).await.unwrap();
+    let waiting = queue.due(META, NOW, ALL, &BTreeSet::new()).await.unwrap();
+    let ends = waiting[..2].iter().map(|waiting| (waiting.key, settled(Outcome::Dead, 0)));
+    queue.settle(META, ends.collect()).await.unwrap();
+    // Dead since they waited for too long, which is no shorter than an id is remembered.
+    let remember = i64::try_from(settings().remember.as_millis()).unwrap();
+    clock.set(NOW.shifted(remember));
+    assert_eq!(queue.discard(None, "0").await.unwrap(), discarded(&[(META, 1)]));
+    assert_eq!(queue.replay(None).await, Ok(1));
+    assert_eq!(queue.discard(None, "2").await.unwrap(), discarded(&[(META, 1)]));
+    clock.set(NOW.shifted(2 * remember - 1));
+    assert_eq!(queue.accept(many(META, 0..3)).await.unwrap(), [Accepted::Repeated; 3]);
+    assert_eq!(queue.accept(many(META, 3..4)).await.unwrap(), [Accepted::Queued], "left alone");
+    clock.set(NOW.shifted(2 * remember));
+    assert_eq!(queue.accept(many(META, 0..3)).await.unwrap(), [Accepted::Queued; 3]);
+}
+
+#[tokio::test]
+async fn an_id_is_found_however_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = open(folder.path(), &Clock::manual(NOW));
+    let ids = ["\"", "a\\b", "größe/1", "\u{7}\n", "unreadable-0", "{\"id\":\"x\"}", "p"];
+    queue.accept(ids.iter().map(|id| incoming(META, id)).collect()).await.unwrap();
+    // Others have this one as a value, and have to be read.
+    assert_eq!(queue.discard(None, "SPRING").await.unwrap(), discarded(&[]));
+    assert_eq!(queue.discard(None, "urchase").await.unwrap(), discarded(&[]));
+    for (gone, id) in (1..).zip(ids) {
+        assert_eq!(queue.discard(Some(META), id).await.unwrap(), discarded(&[(META, 1)]), "{id}");
+        assert_eq!(due(&queue, META, NOW).await, ids[gone..], "{id}");
+    }
+}

@@ -1,9 +1,12 @@
 //! The queue against a trivial model, through generated histories with starts in between.
 
+mod expected;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use self::expected::{MOST, Model, REMEMBER, SET, START};
 use super::unreadable::{foreign, rewrite};
 use super::*;
 use crate::row::{Layout, Value};
@@ -17,12 +20,20 @@ enum Op {
     /// The conversions at these places of what waits for an integration are settled, in one go.
     Settle(usize, Vec<(usize, End)>),
     Replay(Option<usize>),
+    /// So many dead letters are deleted, of an integration or of all.
+    DiscardDead(Option<usize>, usize),
+    /// All of an id is deleted, of an integration or of all.
+    Discard(Option<usize>, u8),
     /// Another version has written the conversion at this place of what waits for an integration.
     Spoil(usize, usize),
     /// So many rows have reached the journal.
     Forget(usize),
     Advance(i64),
+    /// The machine's clock is set, by so much.
+    Correct(i64),
     Reopen,
+    /// It is set back by so much while the queue is closed.
+    ReopenEarlier(i64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,120 +52,15 @@ fn op() -> impl Strategy<Value = Op> {
         6 => prop::collection::vec(conversion, 1..6).prop_map(Op::Accept),
         6 => (0..NAMES.len(), prop::collection::vec((0_usize..6, end), 1..4)).prop_map(|(a, b)| Op::Settle(a, b)),
         1 => prop::option::of(0..NAMES.len()).prop_map(Op::Replay),
+        1 => (prop::option::of(0..NAMES.len()), 0_usize..3).prop_map(|(a, b)| Op::DiscardDead(a, b)),
+        1 => (prop::option::of(0..NAMES.len()), 0_u8..12).prop_map(|(a, b)| Op::Discard(a, b)),
         1 => (0..NAMES.len(), 0_usize..6).prop_map(|(a, b)| Op::Spoil(a, b)),
         2 => (1_usize..8).prop_map(Op::Forget),
         2 => (1_i64..4_000).prop_map(Op::Advance),
+        1 => (-10_i64..10).prop_map(|change| Op::Correct(change * SET)),
         2 => Just(Op::Reopen),
+        1 => (1_i64..10).prop_map(|change| Op::ReopenEarlier(change * SET)),
     ]
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Item {
-    id: u8,
-    due: i64,
-    arrival: usize,
-    attempts: u32,
-    spoiled: bool,
-}
-
-#[derive(Default)]
-struct Model {
-    now: i64,
-    arrivals: usize,
-    waiting: BTreeMap<&'static str, Vec<Item>>,
-    /// In the order of arrival.
-    dead: BTreeMap<&'static str, Vec<Item>>,
-    seen: BTreeMap<(&'static str, u8), i64>,
-    /// Integration, id, and status; that of a row of `conversions` is empty.
-    outbox: Vec<(String, String, String)>,
-}
-
-/// In milliseconds.
-const REMEMBER: i64 = 10_000;
-const MOST: usize = 12;
-
-impl Model {
-    fn tell(&mut self, name: &str, id: u8, status: &str) {
-        self.outbox.push((name.to_owned(), id.to_string(), status.to_owned()));
-    }
-
-    fn enqueue(&mut self, name: &'static str, id: u8) {
-        let item = Item { id, due: self.now, arrival: self.arrivals, attempts: 0, spoiled: false };
-        self.arrivals += 1;
-        self.waiting.entry(name).or_default().push(item);
-        self.tell(name, id, "queued");
-    }
-
-    fn accept(&mut self, request: &[(usize, u8, bool)]) -> Result<Vec<Accepted>, QueueError> {
-        let mut fresh = BTreeSet::new();
-        let mut accepted = Vec::new();
-        for (name, id, denied) in request {
-            let seen = self.seen.get(&(NAMES[*name], *id)).is_some_and(|until| *until > self.now);
-            accepted.push(match denied {
-                true => Accepted::Denied,
-                false if seen || !fresh.insert((*name, *id)) => Accepted::Repeated,
-                false => Accepted::Queued,
-            });
-        }
-        let waiting: usize = self.waiting.values().map(Vec::len).sum();
-        if waiting + fresh.len() > MOST && accepted.iter().any(|accepted| *accepted != Accepted::Repeated) {
-            return Err(QueueError::Full);
-        }
-        for ((name, id, _), accepted) in request.iter().zip(&accepted) {
-            let name = NAMES[*name];
-            match accepted {
-                Accepted::Queued => {
-                    self.seen.insert((name, *id), self.now + REMEMBER);
-                    self.tell(name, *id, "");
-                    self.enqueue(name, *id);
-                }
-                Accepted::Denied => {
-                    self.tell(name, *id, "");
-                    self.tell(name, *id, "consent_denied");
-                }
-                Accepted::Repeated => {}
-            }
-        }
-        Ok(accepted)
-    }
-
-    /// What waits, in the order in which it is to be sent.
-    fn queue(&self, name: &str) -> Vec<Item> {
-        let mut items = self.waiting.get(name).cloned().unwrap_or_default();
-        items.sort_by_key(|item| (item.due, item.arrival));
-        items
-    }
-
-    fn settle(&mut self, name: &'static str, arrival: usize, end: End) {
-        let items = self.waiting.entry(name).or_default();
-        let Some(place) = items.iter().position(|item| item.arrival == arrival) else { return };
-        items[place].attempts += 1;
-        self.end(name, place, end);
-    }
-
-    fn end(&mut self, name: &'static str, place: usize, end: End) {
-        let items = self.waiting.entry(name).or_default();
-        let id = items[place].id;
-        let status = match end {
-            End::Sent => {
-                items.remove(place);
-                "sent"
-            }
-            End::Retry(later) => {
-                items[place].due = self.now + later;
-                "retrying"
-            }
-            End::Paused => "paused",
-            End::Dead => {
-                let item = items.remove(place);
-                let dead = self.dead.entry(name).or_default();
-                dead.push(item);
-                dead.sort_by_key(|item| item.arrival);
-                "dead"
-            }
-        };
-        self.tell(name, id, status);
-    }
 }
 
 struct Run {
@@ -175,9 +81,9 @@ impl Run {
 
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(Timestamp::from_millis(0));
+        let clock = Clock::manual(Timestamp::from_millis(START));
         let queue = Queue::open(folder.path(), &Self::settings(), &clock).unwrap();
-        Self { folder, clock, queue, model: Model::default() }
+        Self { folder, clock, queue, model: Model { now: START, ..Model::default() } }
     }
 
     async fn apply(&mut self, op: &Op) {
@@ -193,19 +99,18 @@ impl Run {
             Op::Settle(name, ends) => self.settle(NAMES[*name], ends).await,
             Op::Replay(name) => {
                 let only = name.map(|name| NAMES[name]);
-                let mut replayed = 0;
-                let mut names = NAMES;
-                names.sort_unstable();
-                for name in names.into_iter().filter(|name| only.is_none_or(|only| only == *name)) {
-                    let letters = self.model.dead.remove(name).unwrap_or_default();
-                    let (stay, go): (Vec<_>, Vec<_>) = letters.into_iter().partition(|item| item.spoiled);
-                    replayed += go.len();
-                    for item in go {
-                        self.model.enqueue(name, item.id);
-                    }
-                    self.model.dead.insert(name, stay);
-                }
+                let replayed = self.model.replay(only);
                 assert_eq!(self.queue.replay(only).await, Ok(replayed));
+            }
+            Op::DiscardDead(name, most) => {
+                let only = name.map(|name| NAMES[name]);
+                let gone = self.model.discard_dead(only, *most);
+                assert_eq!(self.queue.discard_dead(only, *most).await, Ok(gone));
+            }
+            Op::Discard(name, id) => {
+                let only = name.map(|name| NAMES[name]);
+                let gone = self.model.discard(only, *id);
+                assert_eq!(self.queue.discard(only, &id.to_string()).await, Ok(gone));
             }
             Op::Spoil(name, place) => self.spoil(NAMES[*name], *place).await,
             Op::Forget(most) => {
@@ -217,10 +122,27 @@ impl Run {
             }
             Op::Advance(millis) => {
                 self.model.now += millis;
-                self.clock.set(Timestamp::from_millis(self.model.now));
+                self.clock.set(self.model.clock());
+            }
+            Op::Correct(change) => {
+                // The first transaction says from what time on it goes on evenly.
+                self.write_nothing().await;
+                self.model.ahead -= change;
+                self.clock.correct(self.model.clock());
             }
             Op::Reopen => self.reopen(),
+            Op::ReopenEarlier(change) => {
+                self.write_nothing().await;
+                self.model.ahead += change;
+                self.queue.close();
+                self.clock.set(self.model.clock());
+                self.reopen();
+            }
         }
+    }
+
+    async fn write_nothing(&self) {
+        self.queue.settle(META, vec![(Key::MAX, settled(Outcome::Sent, 1))]).await.unwrap();
     }
 
     fn reopen(&mut self) {
@@ -253,7 +175,7 @@ impl Run {
             }
             let outcome = match end {
                 End::Sent => Outcome::Sent,
-                End::Retry(later) => Outcome::Retry { due: Timestamp::from_millis(self.model.now + later) },
+                End::Retry(later) => Outcome::Retry { due: self.model.clock().shifted(*later) },
                 End::Paused => Outcome::Paused,
                 End::Dead => Outcome::Dead,
             };
@@ -272,8 +194,10 @@ impl Run {
                 .iter()
                 .map(|one| (one.conversion.id.clone(), one.due.as_millis(), one.attempts))
                 .collect();
-            let wanted: Vec<_> =
-                expected.iter().map(|item| (item.id.to_string(), item.due, item.attempts)).collect();
+            let wanted: Vec<_> = expected
+                .iter()
+                .map(|item| (item.id.to_string(), item.due - self.model.ahead, item.attempts))
+                .collect();
             assert_eq!(seen, wanted, "{name}");
             let ready = expected.iter().filter(|item| item.due <= self.model.now).count();
             assert_eq!(due(&self.queue, name, self.clock.now()).await.len(), ready);
