@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::forwarder::Shared;
 use super::pace::{Failure, Pace};
 use super::platform::Verdict;
-use super::queue::{Key, Outcome, QueueError, Settled, Waiting};
+use super::queue::{Key, Outcome, Queue, QueueError, Settled, Waiting};
 use super::sender::Sent;
 use super::state::State;
 use super::{Conversion, Integration};
@@ -92,15 +92,28 @@ enum Next {
 }
 
 impl Delivery {
-    /// Sends a batch and settles it; gives back what is to be remembered. `paced`: the pace has been kept for it.
+    /// Sends a batch and settles it; gives back what is to be remembered. `paced`: the pace has been kept for it, and
+    /// then all of it waited.
     pub(super) async fn deliver(mut self, mut batch: Vec<Waiting>, mut paced: bool) -> Doubts {
         let (enricher, policy) = (&self.shared.enricher, &self.integration.enrich);
         join_all(batch.iter_mut().map(|waiting| enricher.enrich(&mut waiting.conversion, policy))).await;
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             // What is not sent waits in the queue as it did.
-            if !std::mem::take(&mut paced) && !self.keep_pace(part.len()).await {
-                break;
+            if !std::mem::take(&mut paced) {
+                if !self.keep_pace(part.len()).await {
+                    break;
+                }
+                let Ok(discarded) = discarded(&self.shared.queue, &self.integration.name, &mut part).await
+                else {
+                    break;
+                };
+                for key in discarded {
+                    self.doubts.remove(&key);
+                }
+                if part.is_empty() {
+                    continue;
+                }
             }
             match self.send(&part).await {
                 Next::Done => {
@@ -247,4 +260,17 @@ impl Delivery {
             self.state.count(settled.outcome, 1);
         }
     }
+}
+
+/// Takes out of a batch what does not wait any more, right before it is sent: an operator has discarded it since it was
+/// taken from the queue.
+pub(super) async fn discarded(
+    queue: &Queue,
+    integration: &str,
+    batch: &mut Vec<Waiting>,
+) -> Result<Vec<Key>, QueueError> {
+    let keys: Vec<Key> = batch.iter().map(|waiting| waiting.key).collect();
+    let waits = queue.waiting(integration, keys.clone()).await?;
+    batch.retain(|waiting| waits.contains(&waiting.key));
+    Ok(keys.into_iter().filter(|key| !waits.contains(key)).collect())
 }

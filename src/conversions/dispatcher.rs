@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Integration;
-use super::delivery::{Delivery, Doubts};
+use super::delivery::{Delivery, Doubts, discarded};
 use super::enrich::Enricher;
 use super::forwarder::Shared;
 use super::pace::Pace;
@@ -179,7 +179,14 @@ impl Dispatcher {
             let wait = wait.clamp(Duration::from_millis(1), ROUND);
             return self.wait(Instant::now() + wait, News::Later).await;
         }
-        let batch: Vec<Waiting> = self.pending.drain(..batch).collect();
+        let mut batch: Vec<Waiting> = self.pending.drain(..batch).collect();
+        // What is looked up first is looked for afterwards.
+        if !looked_up && !self.leave_out_discarded(&mut batch).await {
+            return self.wait(Instant::now() + TROUBLE, News::Later).await;
+        }
+        if batch.is_empty() {
+            return;
+        }
         let delivery = Delivery {
             shared: Arc::clone(&self.shared),
             state: Arc::clone(&self.state),
@@ -189,6 +196,20 @@ impl Dispatcher {
             doubts: batch.iter().filter_map(|waiting| self.doubts.remove_entry(&waiting.key)).collect(),
         };
         self.under_way.spawn(deliver(delivery, batch, !looked_up));
+    }
+
+    /// Leaves what an operator has discarded out of a batch; `false` if the queue does not tell, and nothing is sent.
+    async fn leave_out_discarded(&mut self, batch: &mut Vec<Waiting>) -> bool {
+        let told = discarded(&self.shared.queue, self.state.name(), batch).await;
+        let is_told = told.is_ok();
+        let gone = told.unwrap_or_else(|_| batch.drain(..).map(|waiting| waiting.key).collect());
+        for key in gone {
+            self.in_hand.remove(&key);
+            if is_told {
+                self.doubts.remove(&key);
+            }
+        }
+        is_told
     }
 
     /// Takes what is due; what has become too old goes to the dead letters instead.
