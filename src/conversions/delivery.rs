@@ -52,7 +52,7 @@ pub(super) type Doubts = BTreeMap<Key, Doubt>;
 
 /// What is remembered of an event from one attempt to the next, so that the search for what spoils requests goes on where
 /// it was, whatever other failures come between.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Doubt {
     /// How often it has failed in a row while the platform took others.
     failures: u32,
@@ -228,7 +228,11 @@ impl Delivery {
             } else {
                 doubt.failures = 0;
             }
-            self.doubts.insert(waiting.key, doubt);
+            if doubt == Doubt::default() {
+                self.doubts.remove(&waiting.key);
+            } else {
+                self.doubts.insert(waiting.key, doubt);
+            }
         }
         self.settle(part, latency, |index| (outcomes[index], failure.why.clone())).await;
         Next::Stop

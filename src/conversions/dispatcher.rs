@@ -232,6 +232,7 @@ impl Dispatcher {
         let mut expired = Vec::new();
         for waiting in due {
             if let Some(answer) = too_old(&waiting, integration, now, self.shared.expire_after) {
+                self.doubts.remove(&waiting.key);
                 let (outcome, attempt) = (Outcome::Dead, waiting.attempts);
                 expired.push((waiting.key, Settled { outcome, attempt, answer, latency: Duration::ZERO }));
             } else {
