@@ -24,8 +24,9 @@ use super::state::State;
 use super::{Conversion, Integration};
 use crate::failpoint;
 
-/// Longer than this a part of a batch waits in the queue instead: meanwhile its events may become too old, or somebody
-/// may have changed the integration.
+/// When its turn has come, a part of a batch that could be sent only after longer than this waits in the queue instead:
+/// meanwhile its events may become too old, or somebody may have changed the integration. For its turn it waits for as
+/// long as those before it take.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a queue is left alone that could not note what became of events.

@@ -1,6 +1,6 @@
 //! What takes an integration's conversions from the queue to its platform: one task for each integration.
 //!
-//! It takes what is due, gathers for up to 100 ms, keeps to the pace, and has several requests under way at once. An
+//! It takes what is due, gathers for up to 90 ms, keeps to the pace, and has several requests under way at once. An
 //! event stays in the queue until it is known what has become of it, so that after a crash it is sent again, under the
 //! same id. Without a block in `weir.toml` nothing is sent, and what becomes too old is a dead letter all the same.
 
