@@ -168,10 +168,10 @@ impl Dispatcher {
         if self.pending.len() < pace.largest() && Instant::now() < gathered {
             return self.wait(gathered, News::Matter).await;
         }
-        let batch = self.batch(integration, pace.largest());
+        let chosen = self.choose(integration, pace.largest());
         // What is looked up first keeps the pace afterwards.
         let looked_up = needs_page(&self.pending[0], integration);
-        let wait = if looked_up { pace.held() } else { pace.take(batch).err().unwrap_or_default() };
+        let wait = if looked_up { pace.held() } else { pace.take(chosen.len()).err().unwrap_or_default() };
         if !wait.is_zero() {
             if wait > LONGEST_HELD {
                 self.put_back();
@@ -179,7 +179,7 @@ impl Dispatcher {
             let wait = wait.clamp(Duration::from_millis(1), ROUND);
             return self.wait(Instant::now() + wait, News::Later).await;
         }
-        let mut batch: Vec<Waiting> = self.pending.drain(..batch).collect();
+        let mut batch = self.draw(&chosen);
         // What is looked up first is looked for afterwards.
         if !looked_up && !self.leave_out_discarded(&mut batch).await {
             return self.wait(Instant::now() + TROUBLE, News::Later).await;
@@ -251,27 +251,41 @@ impl Dispatcher {
         Took::Expired
     }
 
-    /// How many of those that are pending go in the next request; they are moved to the front.
-    fn batch(&mut self, integration: &Integration, largest: usize) -> usize {
+    /// Which of those that are pending go in the next request, in their order; the first one always does.
+    fn choose(&self, integration: &Integration, largest: usize) -> Vec<usize> {
         let allowed =
             |waiting: &Waiting| self.doubts.get(&waiting.key).map_or(largest, |doubt| doubt.largest(largest));
-        let mut count = 1;
-        let mut most = allowed(&self.pending[0]);
-        for index in 1..self.pending.len() {
-            if count >= most {
+        let Some((first, others)) = self.pending.split_first() else { return Vec::new() };
+        let mut chosen = vec![0];
+        let mut most = allowed(first);
+        let looked_up = needs_page(first, integration);
+        for (before, other) in others.iter().enumerate() {
+            if chosen.len() >= most {
                 break;
             }
-            let (first, other) = (&self.pending[0], &self.pending[index]);
             // Nothing waits for a page that it does not need.
-            let shares = needs_page(first, integration) == needs_page(other, integration)
+            let shares = looked_up == needs_page(other, integration)
                 && integration.platform.share_a_request(&first.conversion, &other.conversion);
-            if shares && allowed(other) > count {
+            if shares && allowed(other) > chosen.len() {
                 most = most.min(allowed(other));
-                self.pending[count..=index].rotate_right(1);
-                count += 1;
+                chosen.push(before + 1);
             }
         }
-        count
+        chosen
+    }
+
+    /// Takes these out of what is pending.
+    fn draw(&mut self, chosen: &[usize]) -> Vec<Waiting> {
+        let end = chosen.last().map_or(0, |last| last + 1);
+        let (mut drawn, mut left) =
+            (Vec::with_capacity(chosen.len()), Vec::with_capacity(end - chosen.len()));
+        for (index, waiting) in self.pending.drain(..end).enumerate() {
+            // As many of them stand before this one as have been drawn.
+            let is_chosen = chosen[drawn.len()] == index;
+            if is_chosen { drawn.push(waiting) } else { left.push(waiting) }
+        }
+        self.pending.splice(..0, left);
+        drawn
     }
 
     /// Leaves in the queue what was not sent.
