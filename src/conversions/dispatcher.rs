@@ -168,10 +168,16 @@ impl Dispatcher {
         if self.pending.len() < pace.largest() && Instant::now() < gathered {
             return self.wait(gathered, News::Matter).await;
         }
+        let mut paced = false;
         let chosen = self.choose(integration, pace.largest());
-        // What is looked up first keeps the pace afterwards.
-        let looked_up = needs_page(&self.pending[0], integration);
-        let wait = if looked_up { pace.held() } else { pace.take(chosen.len()).err().unwrap_or_default() };
+        let wait = match pace.turn_at_once() {
+            Some(_turn) if !needs_page(&self.pending[0], integration) => {
+                paced = true;
+                pace.take(chosen.len()).err().unwrap_or_default()
+            }
+            // What is looked up first keeps the pace afterwards, and so does what comes after others that wait to.
+            _ => pace.held(),
+        };
         if !wait.is_zero() {
             if wait > LONGEST_HELD {
                 self.put_back();
@@ -180,8 +186,7 @@ impl Dispatcher {
             return self.wait(Instant::now() + wait, News::Later).await;
         }
         let mut batch = self.draw(&chosen);
-        // What is looked up first is looked for afterwards.
-        if !looked_up && !self.leave_out_discarded(&mut batch).await {
+        if paced && !self.leave_out_discarded(&mut batch).await {
             return self.wait(Instant::now() + TROUBLE, News::Later).await;
         }
         if batch.is_empty() {
@@ -195,7 +200,7 @@ impl Dispatcher {
             pace: Arc::clone(pace),
             doubts: batch.iter().filter_map(|waiting| self.doubts.remove_entry(&waiting.key)).collect(),
         };
-        self.under_way.spawn(deliver(delivery, batch, !looked_up));
+        self.under_way.spawn(deliver(delivery, batch, paced));
     }
 
     /// Leaves what an operator has discarded out of a batch; `false` if the queue does not tell, and nothing is sent.

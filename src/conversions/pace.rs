@@ -130,6 +130,11 @@ impl Pace {
         self.turn.lock().await
     }
 
+    /// The same, if nobody else waits for that.
+    pub(super) fn turn_at_once(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
     fn hold(&self) -> MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
