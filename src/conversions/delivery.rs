@@ -18,14 +18,15 @@ use tokio::time::{Instant, sleep};
 use super::forwarder::Shared;
 use super::pace::{Failure, Pace};
 use super::platform::Verdict;
-use super::queue::{Key, Outcome, QueueError, Settled, Waiting};
+use super::queue::{Key, Outcome, Queue, QueueError, Settled, Waiting};
 use super::sender::Sent;
 use super::state::State;
 use super::{Conversion, Integration};
 use crate::failpoint;
 
-/// Longer than this a part of a batch waits in the queue instead: meanwhile its events may become too old, or somebody
-/// may have changed the integration.
+/// When its turn has come, a part of a batch that could be sent only after longer than this waits in the queue instead:
+/// meanwhile its events may become too old, or somebody may have changed the integration. For its turn it waits for as
+/// long as those before it take.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a queue is left alone that could not note what became of events.
@@ -52,7 +53,7 @@ pub(super) type Doubts = BTreeMap<Key, Doubt>;
 
 /// What is remembered of an event from one attempt to the next, so that the search for what spoils requests goes on where
 /// it was, whatever other failures come between.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Doubt {
     /// How often it has failed in a row while the platform took others.
     failures: u32,
@@ -92,15 +93,28 @@ enum Next {
 }
 
 impl Delivery {
-    /// Sends a batch and settles it; gives back what is to be remembered. `paced`: the pace has been kept for it.
+    /// Sends a batch and settles it; gives back what is to be remembered. `paced`: the pace has been kept for it, and
+    /// then all of it waited.
     pub(super) async fn deliver(mut self, mut batch: Vec<Waiting>, mut paced: bool) -> Doubts {
         let (enricher, policy) = (&self.shared.enricher, &self.integration.enrich);
         join_all(batch.iter_mut().map(|waiting| enricher.enrich(&mut waiting.conversion, policy))).await;
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             // What is not sent waits in the queue as it did.
-            if !std::mem::take(&mut paced) && !self.keep_pace(part.len()).await {
-                break;
+            if !std::mem::take(&mut paced) {
+                if !self.keep_pace(part.len()).await {
+                    break;
+                }
+                let Ok(discarded) = discarded(&self.shared.queue, &self.integration.name, &mut part).await
+                else {
+                    break;
+                };
+                for key in discarded {
+                    self.doubts.remove(&key);
+                }
+                if part.is_empty() {
+                    continue;
+                }
             }
             match self.send(&part).await {
                 Next::Done => {
@@ -215,7 +229,11 @@ impl Delivery {
             } else {
                 doubt.failures = 0;
             }
-            self.doubts.insert(waiting.key, doubt);
+            if doubt == Doubt::default() {
+                self.doubts.remove(&waiting.key);
+            } else {
+                self.doubts.insert(waiting.key, doubt);
+            }
         }
         self.settle(part, latency, |index| (outcomes[index], failure.why.clone())).await;
         Next::Stop
@@ -247,4 +265,17 @@ impl Delivery {
             self.state.count(settled.outcome, 1);
         }
     }
+}
+
+/// Takes out of a batch what does not wait any more, right before it is sent: an operator has discarded it since it was
+/// taken from the queue.
+pub(super) async fn discarded(
+    queue: &Queue,
+    integration: &str,
+    batch: &mut Vec<Waiting>,
+) -> Result<Vec<Key>, QueueError> {
+    let keys: Vec<Key> = batch.iter().map(|waiting| waiting.key).collect();
+    let waits = queue.waiting(integration, keys.clone()).await?;
+    batch.retain(|waiting| waits.contains(&waiting.key));
+    Ok(keys.into_iter().filter(|key| !waits.contains(key)).collect())
 }

@@ -1,6 +1,6 @@
 //! What takes an integration's conversions from the queue to its platform: one task for each integration.
 //!
-//! It takes what is due, gathers for up to 100 ms, keeps to the pace, and has several requests under way at once. An
+//! It takes what is due, gathers for up to 90 ms, keeps to the pace, and has several requests under way at once. An
 //! event stays in the queue until it is known what has become of it, so that after a crash it is sent again, under the
 //! same id. Without a block in `weir.toml` nothing is sent, and what becomes too old is a dead letter all the same.
 
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::Integration;
-use super::delivery::{Delivery, Doubts};
+use super::delivery::{Delivery, Doubts, discarded};
 use super::enrich::Enricher;
 use super::forwarder::Shared;
 use super::pace::Pace;
@@ -168,10 +168,16 @@ impl Dispatcher {
         if self.pending.len() < pace.largest() && Instant::now() < gathered {
             return self.wait(gathered, News::Matter).await;
         }
-        let batch = self.batch(integration, pace.largest());
-        // What is looked up first keeps the pace afterwards.
-        let looked_up = needs_page(&self.pending[0], integration);
-        let wait = if looked_up { pace.held() } else { pace.take(batch).err().unwrap_or_default() };
+        let mut paced = false;
+        let chosen = self.choose(integration, pace.largest());
+        let wait = match pace.turn_at_once() {
+            Some(_turn) if !needs_page(&self.pending[0], integration) => {
+                paced = true;
+                pace.take(chosen.len()).err().unwrap_or_default()
+            }
+            // What is looked up first keeps the pace afterwards, and so does what comes after others that wait to.
+            _ => pace.held(),
+        };
         if !wait.is_zero() {
             if wait > LONGEST_HELD {
                 self.put_back();
@@ -179,7 +185,13 @@ impl Dispatcher {
             let wait = wait.clamp(Duration::from_millis(1), ROUND);
             return self.wait(Instant::now() + wait, News::Later).await;
         }
-        let batch: Vec<Waiting> = self.pending.drain(..batch).collect();
+        let mut batch = self.draw(&chosen);
+        if paced && !self.leave_out_discarded(&mut batch).await {
+            return self.wait(Instant::now() + TROUBLE, News::Later).await;
+        }
+        if batch.is_empty() {
+            return;
+        }
         let delivery = Delivery {
             shared: Arc::clone(&self.shared),
             state: Arc::clone(&self.state),
@@ -188,7 +200,21 @@ impl Dispatcher {
             pace: Arc::clone(pace),
             doubts: batch.iter().filter_map(|waiting| self.doubts.remove_entry(&waiting.key)).collect(),
         };
-        self.under_way.spawn(deliver(delivery, batch, !looked_up));
+        self.under_way.spawn(deliver(delivery, batch, paced));
+    }
+
+    /// Leaves what an operator has discarded out of a batch; `false` if the queue does not tell, and nothing is sent.
+    async fn leave_out_discarded(&mut self, batch: &mut Vec<Waiting>) -> bool {
+        let told = discarded(&self.shared.queue, self.state.name(), batch).await;
+        let is_told = told.is_ok();
+        let gone = told.unwrap_or_else(|_| batch.drain(..).map(|waiting| waiting.key).collect());
+        for key in gone {
+            self.in_hand.remove(&key);
+            if is_told {
+                self.doubts.remove(&key);
+            }
+        }
+        is_told
     }
 
     /// Takes what is due; what has become too old goes to the dead letters instead.
@@ -211,6 +237,7 @@ impl Dispatcher {
         let mut expired = Vec::new();
         for waiting in due {
             if let Some(answer) = too_old(&waiting, integration, now, self.shared.expire_after) {
+                self.doubts.remove(&waiting.key);
                 let (outcome, attempt) = (Outcome::Dead, waiting.attempts);
                 expired.push((waiting.key, Settled { outcome, attempt, answer, latency: Duration::ZERO }));
             } else {
@@ -229,27 +256,41 @@ impl Dispatcher {
         Took::Expired
     }
 
-    /// How many of those that are pending go in the next request; they are moved to the front.
-    fn batch(&mut self, integration: &Integration, largest: usize) -> usize {
+    /// Which of those that are pending go in the next request, in their order; the first one always does.
+    fn choose(&self, integration: &Integration, largest: usize) -> Vec<usize> {
         let allowed =
             |waiting: &Waiting| self.doubts.get(&waiting.key).map_or(largest, |doubt| doubt.largest(largest));
-        let mut count = 1;
-        let mut most = allowed(&self.pending[0]);
-        for index in 1..self.pending.len() {
-            if count >= most {
+        let Some((first, others)) = self.pending.split_first() else { return Vec::new() };
+        let mut chosen = vec![0];
+        let mut most = allowed(first);
+        let looked_up = needs_page(first, integration);
+        for (before, other) in others.iter().enumerate() {
+            if chosen.len() >= most {
                 break;
             }
-            let (first, other) = (&self.pending[0], &self.pending[index]);
             // Nothing waits for a page that it does not need.
-            let shares = needs_page(first, integration) == needs_page(other, integration)
+            let shares = looked_up == needs_page(other, integration)
                 && integration.platform.share_a_request(&first.conversion, &other.conversion);
-            if shares && allowed(other) > count {
+            if shares && allowed(other) > chosen.len() {
                 most = most.min(allowed(other));
-                self.pending[count..=index].rotate_right(1);
-                count += 1;
+                chosen.push(before + 1);
             }
         }
-        count
+        chosen
+    }
+
+    /// Takes these out of what is pending.
+    fn draw(&mut self, chosen: &[usize]) -> Vec<Waiting> {
+        let end = chosen.last().map_or(0, |last| last + 1);
+        let (mut drawn, mut left) =
+            (Vec::with_capacity(chosen.len()), Vec::with_capacity(end - chosen.len()));
+        for (index, waiting) in self.pending.drain(..end).enumerate() {
+            // As many of them stand before this one as have been drawn.
+            let is_chosen = chosen[drawn.len()] == index;
+            if is_chosen { drawn.push(waiting) } else { left.push(waiting) }
+        }
+        self.pending.splice(..0, left);
+        drawn
     }
 
     /// Leaves in the queue what was not sent.

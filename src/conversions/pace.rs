@@ -9,7 +9,7 @@
 //! asks for with `Retry-After` is kept to whatever it is.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::middleware::NoOpMiddleware;
@@ -35,7 +35,8 @@ const MOST_DOUBLINGS: u32 = 9;
 pub(super) struct Pace {
     bucket: RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>,
     clock: Clock,
-    hold: Mutex<Hold>,
+    /// Shared with its successors, for requests that are still under way when the settings change.
+    hold: Arc<Mutex<Hold>>,
     /// Who waits for the right to send.
     turn: tokio::sync::Mutex<()>,
     rate: Rate,
@@ -45,7 +46,7 @@ pub(super) struct Pace {
 }
 
 /// What nothing may be sent for. Moments are of the clock's elapsed time.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Hold {
     /// Until when, for earlier failures.
     until: Duration,
@@ -81,7 +82,7 @@ impl Pace {
         Self {
             bucket: RateLimiter::direct_with_clock(quota.allow_burst(most), clock.clone()),
             clock: clock.clone(),
-            hold: Mutex::default(),
+            hold: Arc::default(),
             turn: tokio::sync::Mutex::default(),
             rate,
             largest,
@@ -89,11 +90,10 @@ impl Pace {
         }
     }
 
-    /// Its successor, for another rate perhaps: what the platform has asked for outlasts a change of the settings.
+    /// Its successor, for another rate perhaps: what the platform has asked for outlasts a change of the settings, and
+    /// so does what it answers afterwards to a request that began before.
     pub(super) fn changed(&self, rate: Rate, spacing: Duration) -> Self {
-        let next = Self::new(rate, spacing, &self.clock);
-        *next.hold() = *self.hold();
-        next
+        Self { hold: Arc::clone(&self.hold), ..Self::new(rate, spacing, &self.clock) }
     }
 
     /// Whether it is for this rate and this time between requests.
@@ -128,6 +128,11 @@ impl Pace {
     /// Waits until it is one's turn to take; it is for as long as the guard is kept.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    /// The same, if nobody else waits for that.
+    pub(super) fn turn_at_once(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
     }
 
     fn hold(&self) -> MutexGuard<'_, Hold> {
@@ -248,6 +253,16 @@ mod tests {
         clock.set(Timestamp::from_millis(3_600_000));
         assert_eq!(slower.take(1), Ok(()));
         assert!(slower.take(1).is_err(), "the rate is the new one");
+    }
+
+    #[test]
+    fn what_a_platform_asks_of_a_request_from_before_is_kept_to_at_another_rate() {
+        let clock = Clock::manual(Timestamp::EPOCH);
+        let pace = pace(&clock);
+        let slower = pace.changed(Rate { per_second: 1, batch: 1 }, Duration::ZERO);
+        pace.failed(&failure(&clock, Some(Duration::from_hours(1))));
+        assert_eq!(slower.held(), Duration::from_hours(1));
+        assert_eq!(slower.take(1), Err(Duration::from_hours(1)));
     }
 
     #[test]

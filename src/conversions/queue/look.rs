@@ -72,6 +72,22 @@ pub(super) fn due(
     Ok(Due { found, unreadable })
 }
 
+/// Those of these keys that wait.
+pub(super) fn waiting(
+    file: &ReadTransaction,
+    integration: &str,
+    keys: Vec<Key>,
+) -> Result<BTreeSet<Key>, Broken> {
+    let waiting = file.open_table(WAITING)?;
+    let mut found = BTreeSet::new();
+    for key in keys {
+        if waiting.get((integration, key))?.is_some() {
+            found.insert(key);
+        }
+    }
+    Ok(found)
+}
+
 pub(super) fn next_due(
     file: &ReadTransaction,
     integration: &str,

@@ -236,6 +236,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Those of an integration's conversions that still wait: an operator may have discarded some that somebody holds.
+    pub async fn waiting(&self, integration: &str, keys: Vec<Key>) -> Result<BTreeSet<Key>, QueueError> {
+        let integration = integration.to_owned();
+        self.read(move |file| look::waiting(file, &integration, keys)).await
+    }
+
     /// When the next conversion of an integration is due that the caller does not have already.
     pub async fn next_due(
         &self,

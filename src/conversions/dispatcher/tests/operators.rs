@@ -2,7 +2,7 @@
 
 use tokio::time::sleep;
 
-use super::simulation::with_pages;
+use super::simulation::{id, with_pages};
 use super::*;
 use crate::conversions::platform::Rate;
 use crate::conversions::{Integration, Secret};
@@ -254,4 +254,80 @@ fn a_stop_waits_for_an_answer_that_does_not_come_no_longer_than_anybody() {
             assert_eq!(world.left().await, (10, 0));
         },
     );
+}
+
+/// Has an operator discard conversions, and says how many there were.
+async fn discard(world: &World, numbers: impl IntoIterator<Item = usize>) -> usize {
+    let mut discarded = 0;
+    for number in numbers {
+        let counts = world.forwarder.queue().discard(None, &id(number)).await.unwrap();
+        discarded += counts.values().sum::<usize>();
+    }
+    discarded
+}
+
+#[test]
+fn what_was_discarded_while_it_was_gathered_is_not_sent() {
+    let integration = platform("meta");
+    simulate(from_ref(&integration), taken, async |world| {
+        world.queue(&integration, 0..10).await;
+        sleep(millis(50)).await;
+        assert_eq!(discard(world, [3, 9]).await, 2);
+        sleep(seconds(1)).await;
+        let told = world.told();
+        let others: Vec<String> = (0..9).filter(|number| *number != 3).map(id).collect();
+        assert_eq!(told.iter().map(|told| &told.ids).collect::<Vec<_>>(), [&others]);
+        // Nor is an empty request.
+        world.queue(&integration, [10]).await;
+        sleep(millis(50)).await;
+        assert_eq!(discard(world, [10]).await, 1);
+        sleep(seconds(1)).await;
+        assert_eq!(world.told().len(), 1);
+        assert_eq!(world.left().await, (0, 0));
+    });
+}
+
+#[test]
+fn what_was_discarded_while_it_waited_for_its_turn_is_not_sent() {
+    for integration in [platform("tiktok"), with_pages("tiktok")] {
+        simulate(from_ref(&integration), taken, async |world| {
+            world.queue(&integration, 0..200).await;
+            sleep(millis(500)).await;
+            assert_eq!(world.counts().len(), 50);
+            assert_eq!(discard(world, [60, 120, 199]).await, 3);
+            sleep(seconds(10)).await;
+            let counts = world.counts();
+            assert!(counts.len() == 197 && counts.values().all(|times| *times == 1), "{counts:?}");
+            assert!([60, 120, 199].into_iter().all(|number| !counts.contains_key(&id(number))));
+            assert_eq!(world.left().await, (0, 0));
+        });
+    }
+}
+
+#[test]
+fn what_was_discarded_while_its_request_was_refused_is_not_in_the_halves() {
+    let integration = platform("meta");
+    let script = |told: &Told| {
+        let reply = if told.ids.contains(&id(3)) {
+            Reply::Answer(400, r#"{"error":{"code":100,"message":"Invalid parameter"}}"#.to_owned())
+        } else {
+            taken(told)
+        };
+        Reply::Late(millis(300), Box::new(reply))
+    };
+    simulate(from_ref(&integration), script, async |world| {
+        world.queue(&integration, 0..1_000).await;
+        sleep(millis(200)).await;
+        // It is under way.
+        assert_eq!(world.counts().len(), 1_000);
+        assert_eq!(discard(world, [0]).await, 1);
+        sleep(millis(300)).await;
+        // Its request is refused, and the halves wait for their turn.
+        assert_eq!(discard(world, [999]).await, 1);
+        sleep(seconds(20)).await;
+        let counts = world.counts();
+        assert_eq!((counts[&id(0)], counts[&id(999)]), (1, 1));
+        assert!(counts[&id(1)] > 1 && counts[&id(998)] > 1);
+        assert_eq!(world.left().await, (0, 1));
+    });
 }

@@ -4,7 +4,7 @@ use tokio::time::sleep;
 
 use super::simulation::{id, with_pages};
 use super::*;
-use crate::conversions::{Integration, Secret};
+use crate::conversions::{Conversion, Integration, Secret};
 
 /// Each platform's events a second and its largest request, as they are known of it.
 const RATES: [(&str, usize, usize); 9] = [
@@ -170,6 +170,43 @@ fn a_large_request_is_not_passed_by_small_ones_for_ever() {
         let large = told.iter().find(|told| told.ids.contains(&id(99))).unwrap();
         assert!(large.at < seconds(5), "it waited until {:?}", large.at);
     });
+}
+
+/// Nothing has to be looked up of it.
+fn worth(conversion: &mut Conversion) {
+    conversion.custom.value = Some(5.into());
+    conversion.custom.currency = Some("EUR".to_owned());
+}
+
+#[test]
+fn what_is_looked_up_is_not_passed_for_ever_by_what_is_not_nor_the_other_way_round() {
+    for is_other in [false, true] {
+        let integration = with_pages("tiktok");
+        simulate(from_ref(&integration), taken, async |world| {
+            let queue = async |numbers: std::ops::Range<usize>, is_worth: bool| {
+                let change = |conversion: &mut Conversion| {
+                    if is_worth {
+                        worth(conversion);
+                    }
+                };
+                world.queue_with(&integration, numbers, change).await;
+            };
+            // A little more than the platform takes, in small requests.
+            for step in 0..300 {
+                queue(100 + 5 * step..105 + 5 * step, !is_other).await;
+                sleep(millis(100)).await;
+                if step == 40 {
+                    queue(0..50, is_other).await;
+                }
+            }
+            let told = world.told();
+            let last = told.iter().rfind(|told| told.ids.iter().any(|told| *told < id(50))).unwrap();
+            assert!(last.at < seconds(12), "it waited until {:?}", last.at);
+            assert!((0..50).all(|number| world.counts().contains_key(&id(number))));
+            let all = events(&told, seconds(0), seconds(30));
+            assert!((30 * 42..=30 * 50).contains(&all), "{all} in 30 s");
+        });
+    }
 }
 
 #[test]

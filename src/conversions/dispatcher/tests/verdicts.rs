@@ -67,9 +67,9 @@ fn the_search_goes_on_where_it_was_when_other_failures_come_between() {
     };
     simulate(from_ref(&integration), script, async |world| {
         world.queue(&integration, 0..500).await;
-        world.pass(Duration::from_mins(5)).await;
+        world.pass(Duration::from_mins(30)).await;
         assert_eq!(world.left().await, (0, 5));
-        assert!(world.told().len() <= 250, "{} requests", world.told().len());
+        assert!(world.told().len() <= 400, "{} requests", world.told().len());
     });
 }
 
@@ -136,7 +136,7 @@ fn one_that_spoils_every_request_with_a_promise_does_not_hold_up_the_others() {
     };
     simulate(from_ref(&integration), script, async |world| {
         world.queue(&integration, 0..100).await;
-        world.pass(Duration::from_mins(10)).await;
+        world.pass(Duration::from_mins(30)).await;
         assert_eq!(world.left().await, (1, 0));
         assert_eq!(world.counts().len(), 100);
     });
