@@ -57,8 +57,6 @@ pub(super) type Doubts = BTreeMap<Key, Doubt>;
 pub(super) struct Doubt {
     /// How often it has failed in a row while the platform took others.
     failures: u32,
-    /// How often it was refused among others.
-    refusals: u32,
     /// How many it was refused with, itself among them; none if it never was.
     among: usize,
 }
@@ -77,7 +75,6 @@ impl Doubt {
     }
 
     fn refuse(&mut self, among: usize) {
-        self.refusals += 1;
         self.among = among;
     }
 }
@@ -215,13 +212,14 @@ impl Delivery {
 
     async fn later(&mut self, part: &[Waiting], failure: &Failure, latency: Duration) -> Next {
         let takes_others = self.pace.failed(failure);
+        // Neither being refused among others nor what was before a new start says how the platform is now.
+        let before = self.pace.failures().saturating_sub(1);
         self.state.failed(&failure.why);
         let now = self.shared.clock.now();
         let mut outcomes = Vec::with_capacity(part.len());
         for waiting in part {
             let mut doubt = self.doubts.get(&waiting.key).copied().unwrap_or_default();
-            // To be refused among others is no failure of the platform, which a pause is for.
-            let pause = failure.pause(waiting.attempts.saturating_sub(doubt.refusals));
+            let pause = failure.pause(before.max(doubt.failures));
             let due = now.shifted(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
             outcomes.push(Outcome::Retry { due });
             if takes_others {

@@ -381,6 +381,7 @@ fn too_old(
 
 fn in_words(time: Duration) -> String {
     match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
         seconds if seconds % 3_600 == 0 => format!("{} hours", seconds / 3_600),
         seconds => format!("{seconds} seconds"),
     }

@@ -151,6 +151,11 @@ impl Pace {
         (hold.until, hold.failures) = (Duration::ZERO, 0);
     }
 
+    /// Failures since something was taken.
+    pub(super) fn failures(&self) -> u32 {
+        self.hold().failures
+    }
+
     /// Something was not taken for now; says whether it is the only failure since something was.
     pub(super) fn failed(&self, failure: &Failure) -> bool {
         let mut hold = self.hold();
@@ -172,9 +177,9 @@ impl Pace {
 }
 
 impl Failure {
-    /// How long an event waits that has failed so often before.
-    pub(super) fn pause(&self, attempts: u32) -> Duration {
-        jitter(longest_pause(attempts)).max(self.asked.unwrap_or_default())
+    /// How long an event waits after so many failures before.
+    pub(super) fn pause(&self, before: u32) -> Duration {
+        jitter(longest_pause(before)).max(self.asked.unwrap_or_default())
     }
 }
 
@@ -332,8 +337,8 @@ mod tests {
     #[test]
     fn an_event_waits_the_longer_the_more_often_it_has_failed() {
         let clock = Clock::manual(Timestamp::EPOCH);
-        for (attempts, most) in [(0, 1), (1, 2), (5, 32), (9, 300), (1_000, 300)] {
-            let pauses = (0..300).map(|_| failure(&clock, None).pause(attempts));
+        for (before, most) in [(0, 1), (1, 2), (5, 32), (9, 300), (1_000, 300)] {
+            let pauses = (0..300).map(|_| failure(&clock, None).pause(before));
             let longest = pauses.max().unwrap();
             let most = Duration::from_secs(most);
             assert!(longest <= most && longest > most / 2, "{longest:?} of {most:?}");
