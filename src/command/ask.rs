@@ -33,6 +33,8 @@ pub(super) enum AskError {
     Http(#[from] hyper::Error),
     #[error("its answer breaks off, or is longer than expected: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error("it could not do all of that now, since it takes too long or its queue fails: ask again")]
+    Unavailable,
     #[error("it answers with status {0}: is it a collector of another version?")]
     Status(StatusCode),
     #[error("its answer is not that of a collector: {0}")]
@@ -68,6 +70,9 @@ async fn converse<T: DeserializeOwned>(
     let host = address.to_string().parse().map_err(io::Error::other)?;
     request.headers_mut().insert(HOST, host);
     let answer = sender.send_request(request).await?;
+    if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+        return Err(AskError::Unavailable);
+    }
     if answer.status() != StatusCode::OK {
         return Err(AskError::Status(answer.status()));
     }

@@ -134,7 +134,8 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     let is_bare = |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     let key = text.lines().nth(lines).and_then(|line| line.split_once('=')).and_then(|(key, value)| {
         // A secret alone on its line may end in equals signs.
-        let is_key = is_bare(key.trim()) && !value.trim_matches(['=', ' ']).is_empty();
+        let value = value.trim();
+        let is_key = is_bare(key.trim()) && !value.is_empty() && !value.starts_with('=');
         is_key.then(|| format!("{}: ", key.trim()))
     });
     format!("line {}: {block}{}{}", lines + 1, key.unwrap_or_default(), error.message())

@@ -166,7 +166,7 @@ fn what_is_wrong_is_said_with_block_and_key_and_without_a_secret() {
             whole("[[integration]]\nproject = \"shop\"\naccess_token = s3cret"),
             "line 3: integration 1: access_token: ",
         ),
-        (whole("# [[integration]]\n[[integration]]\ns3cret=="), "line 3: integration 1: "),
+        (whole("# [[integration]]\n[[integration]]\ns3cret== # mine"), "line 3: integration 1: "),
         (meta("enabled = true\nenabled = \"s3cret\""), "integration 1: enabled: duplicate key"),
         (whole("[[integration]]\nplatform = \"meta\""), "integration 1: project: is missing"),
         (

@@ -167,8 +167,8 @@ pub(super) struct QueueFile {
 
 enum State {
     Open(Arc<Database>, Account),
-    /// It failed, and was last tried then.
-    Broken(Instant),
+    /// It failed, and was last tried then. No number below the second was free: some may be of what is under way.
+    Broken(Instant, u64),
     Closed,
 }
 
@@ -187,8 +187,8 @@ impl QueueFile {
     pub(super) fn opened(&self) -> Result<(Arc<Database>, Account), QueueError> {
         match &*self.state() {
             State::Open(database, account) => return Ok((database.clone(), account.clone())),
-            State::Broken(tried) if tried.elapsed() < PAUSE => return Err(QueueError::Failed),
-            State::Broken(_) => {}
+            State::Broken(tried, _) if tried.elapsed() < PAUSE => return Err(QueueError::Failed),
+            State::Broken(..) => {}
             State::Closed => return Err(QueueError::Closed),
         }
         let _opening = match self.opening.try_lock() {
@@ -199,14 +199,15 @@ impl QueueFile {
         let opened = opened(&self.opener, false);
         let mut state = self.state();
         match (opened, &*state) {
-            (Ok((database, account)), State::Broken(_)) => {
+            (Ok((database, mut account)), State::Broken(_, next)) => {
+                account.next = account.next.max(*next);
                 tracing::info!("the queue is open again");
                 *state = State::Open(database.clone(), account.clone());
                 return Ok((database, account));
             }
-            (Err(error), State::Broken(_)) => {
+            (Err(error), &State::Broken(_, next)) => {
                 tracing::error!(%error, "the queue stays closed");
-                *state = State::Broken(Instant::now());
+                *state = State::Broken(Instant::now(), next);
             }
             _ => {}
         }
@@ -217,14 +218,14 @@ impl QueueFile {
     pub(super) fn account(&self) -> Result<Account, QueueError> {
         match &*self.state() {
             State::Open(_, account) => Ok(account.clone()),
-            State::Broken(_) => Err(QueueError::Failed),
+            State::Broken(..) => Err(QueueError::Failed),
             State::Closed => Err(QueueError::Closed),
         }
     }
 
     /// Whether it has failed and is not open again.
     pub(super) fn is_broken(&self) -> bool {
-        matches!(&*self.state(), State::Broken(_))
+        matches!(&*self.state(), State::Broken(..))
     }
 
     /// Notes what a commit has made of the account.
@@ -239,9 +240,11 @@ impl QueueFile {
     /// Gives up a storage that failed.
     pub(super) fn failed(&self, database: &Arc<Database>, error: &dyn std::fmt::Display) {
         let mut state = self.state();
-        if matches!(&*state, State::Open(open, _) if Arc::ptr_eq(open, database)) {
+        if let State::Open(open, account) = &*state
+            && Arc::ptr_eq(open, database)
+        {
             tracing::error!(%error, "the queue has failed and is opened anew");
-            *state = State::Broken(Instant::now());
+            *state = State::Broken(Instant::now(), account.next);
         }
     }
 

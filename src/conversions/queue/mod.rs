@@ -154,8 +154,9 @@ impl Queue {
         let file = Arc::new(QueueFile::open(opener)?);
         let (last, latest) = file.account().map_or((None, 0), |account| (account.times, account.latest));
         let steady = Steady::new(clock, last, latest);
-        if steady.ahead() > 0 {
-            tracing::warn!(millis = steady.ahead(), "the clock was set back since conversions were queued");
+        let set_back = steady.ahead().max(0).saturating_sub(last.map_or(0, |last| last.ahead().max(0)));
+        if set_back.unsigned_abs() > writer::SET {
+            tracing::warn!(millis = set_back, "the clock was set back since conversions were queued");
         }
         let signals = Arc::new(Signals::default());
         let (jobs, receiver) = mpsc::channel(DOOR);

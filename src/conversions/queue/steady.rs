@@ -9,8 +9,9 @@ use crate::event::Timestamp;
 /// A time that goes on evenly, whoever sets the machine's clock: neither does a clock that is set back hold up what
 /// waits, nor is anything too old for one that is set forward. The moments in the schedule are of it, in milliseconds.
 ///
-/// The file has the two times of its last transaction, so that after a start this one is as far from the machine's as
-/// before. Only a clock that is set forward while no collector runs is believed.
+/// The file has the two times of its last transaction, so that after a start this one is as far behind the machine's as
+/// before, and never earlier than it was. Only a clock that is set forward while no collector runs is believed, or
+/// between the last transaction and a kill.
 #[derive(Clone, Debug)]
 pub(super) struct Steady {
     clock: Clock,
@@ -20,12 +21,13 @@ pub(super) struct Steady {
 }
 
 impl Steady {
-    /// Begins where the machine's time is, as far from it as at the last transaction; or with the latest moment of the
-    /// file: if that is later, the clock was set back meanwhile.
+    /// Begins where the machine's time is, as far behind it as at the last transaction; or with the latest moment of the
+    /// file: if that is later, the clock was set back meanwhile. It is not as far ahead as before: whoever sets right a
+    /// clock that was behind would make everything too old.
     pub(super) fn new(clock: &Clock, last: Option<Times>, latest: i64) -> Self {
         let now = clock.now().as_millis();
         let (began_at, latest) = match last {
-            Some(last) => (now.saturating_add(last.ahead()), latest.max(last.steady)),
+            Some(last) => (now.saturating_add(last.ahead().min(0)), latest.max(last.steady)),
             None => (now, latest),
         };
         Self { clock: clock.clone(), began_at: began_at.max(latest), began: clock.elapsed() }

@@ -17,7 +17,7 @@ use crate::failpoint;
 const GROUP: usize = 256;
 
 /// A clock that differs by more, in milliseconds, was set.
-const SET: u64 = 1_000;
+pub(super) const SET: u64 = 1_000;
 
 /// What one caller wants done.
 pub(super) trait Job: Send {

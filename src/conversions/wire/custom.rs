@@ -29,9 +29,11 @@ const IDENTIFIERS: [&str; 29] = [
     "firstname", "fn", "fname", "givenname", "forename", "vorname",
     "lastname", "ln", "lname", "surname", "familyname", "nachname",
 ];
-/// Whose they are, before it; the name of one of these is an identifier as well, but for what a user is called by.
+/// Whose they are, before it; the name of one of these is an identifier as well.
 const PERSONS: [&str; 9] =
     ["user", "customer", "buyer", "client", "contact", "recipient", "billing", "shipping", "full"];
+/// But for these: what a user signs in with, a way to ship, a program.
+const NOT_NAMES: [&str; 3] = ["username", "shippingname", "clientname"];
 /// Characters that such a name has at most, with what may stand between its words.
 const LONGEST_IDENTIFIER: usize = 32;
 
@@ -65,7 +67,7 @@ pub(super) fn identifies(name: &str) -> bool {
     let plain = last.replace(['_', '-', ' '], "").to_ascii_lowercase();
     let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
     let of_person = PERSONS.iter().find_map(|person| plain.strip_prefix(person));
-    let is_name = of_person == Some("name") && plain != "username";
+    let is_name = of_person == Some("name") && !NOT_NAMES.contains(&plain);
     is_name || IDENTIFIERS.contains(&plain) || of_person.is_some_and(|of| IDENTIFIERS.contains(&of))
 }
 
@@ -129,9 +131,13 @@ fn more(custom: &Members<'_>) -> Result<Map<String, Value>, Fault> {
     Ok(more)
 }
 
-/// Whether a value can be an identifier, as in `"mail": true` it is none.
-const fn may_identify(value: &Value) -> bool {
-    !matches!(value, Value::Null | Value::Bool(_))
+/// Whether a value can be an identifier, as in `"mail": true` and `"phone": ""` it is none.
+fn may_identify(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => false,
+        Value::String(text) => !trimmed(text).is_empty(),
+        Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+    }
 }
 
 /// Looks through a value for what must not be passed on.
@@ -152,4 +158,40 @@ fn check(value: &Value, levels: usize) -> Result<(), Fault> {
         return Err(Fault::at(PATH, format!("expected no more than {MOST_LEVELS} levels within it")));
     };
     inner.into_iter().try_for_each(|value| check(value, left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_known_by_their_names() {
+        for name in [
+            "email",
+            "Email_2",
+            "billing_email",
+            "customerPhone",
+            "customer-name",
+            "fullName",
+            "user[first_name]",
+            "shipping.last_name",
+            "Surname",
+        ] {
+            assert!(identifies(name), "{name}");
+        }
+        for name in
+            ["name", "product_name", "username", "shippingName", "client_name", "mailing", "phone case", ""]
+        {
+            assert!(!identifies(name), "{name}");
+        }
+        for (value, expected) in [
+            (Value::Bool(true), false),
+            (Value::Null, false),
+            (Value::from(" "), false),
+            (Value::from("x"), true),
+            (Value::from(5), true),
+        ] {
+            assert_eq!(may_identify(&value), expected, "{value}");
+        }
+    }
 }

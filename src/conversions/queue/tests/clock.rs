@@ -101,14 +101,35 @@ async fn nothing_is_too_old_after_a_start_for_a_clock_that_was_set_while_it_ran(
 
             clock.set(now.shifted(HOUR));
             let queue = open(folder.path(), &clock);
-            assert_eq!(moments(&queue).await, [(now, now)], "{change} {works_on}");
+            // The hour between was no time for a clock that had been set back.
+            let late = if change < 0 { HOUR } else { 0 };
+            let came = now.shifted(late);
+            assert_eq!(moments(&queue).await, [(came, came)], "{change} {works_on}");
             assert_eq!(due(&queue, META, clock.now()).await, ["0"]);
             clock.set(now.shifted(72 * HOUR - 1));
             assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Repeated]);
-            clock.set(now.shifted(72 * HOUR));
+            clock.set(now.shifted(72 * HOUR + late));
             assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Queued]);
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_is_too_old_when_a_clock_that_was_behind_is_set_right_while_it_is_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let queue = open(folder.path(), &clock);
+    queue.accept(many(META, 0..1)).await.unwrap();
+    queue.close();
+    for hours in [-5 * 24, 1] {
+        clock.set(NOW.shifted(hours * HOUR));
+        let queue = open(folder.path(), &clock);
+        assert_eq!(queue.accept(many(META, 0..1)).await.unwrap(), [Accepted::Repeated]);
+        queue.close();
+    }
+    let queue = open(folder.path(), &clock);
+    let came = moments(&queue).await[0].0;
+    assert!(came >= NOW && came <= NOW.shifted(HOUR), "{came:?}");
 }
 
 #[tokio::test]

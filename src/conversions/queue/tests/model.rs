@@ -148,6 +148,11 @@ impl Run {
     fn reopen(&mut self) {
         self.queue.close();
         self.queue = Queue::open(self.folder.path(), &Self::settings(), &self.clock).unwrap();
+        let (ahead, before) = (self.queue.0.steady.ahead(), self.model.ahead);
+        // What has passed since the last transaction was no time for a clock that had been set back.
+        assert!(ahead == before || (0..before).contains(&ahead), "{ahead} ms ahead, {before} before");
+        self.model.now += ahead - before;
+        self.model.ahead = ahead;
     }
 
     /// It is seen when it is looked at next.
