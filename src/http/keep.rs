@@ -120,7 +120,7 @@ impl Intake {
         batch: &impl Batch,
         pace: &Pace,
     ) -> Result<(), JournalError> {
-        wait(batch.events(), self.keep_all(begun, batch), pace).await
+        wait(begun.events, self.keep_all(begun, batch), pace).await
     }
 
     async fn keep_all(&self, begun: Begun, batch: &impl Batch) -> Result<usize, JournalError> {

@@ -1,5 +1,7 @@
 //! A machine's clock that is set, while a collector runs and while none does.
 
+use tempfile::TempDir;
+
 use super::*;
 
 const HOUR: i64 = 3_600_000;
@@ -10,13 +12,19 @@ async fn moments(queue: &Queue) -> Vec<(Timestamp, Timestamp)> {
     waiting.iter().map(|waiting| (waiting.due, waiting.since)).collect()
 }
 
+/// A queue in which so many conversions wait since [`NOW`].
+async fn waiting(count: usize) -> (TempDir, Clock, Queue) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW);
+    let queue = open(folder.path(), &clock);
+    queue.accept(many(META, 0..count)).await.unwrap();
+    (folder, clock, queue)
+}
+
 #[tokio::test]
 async fn a_clock_that_is_set_while_it_runs_holds_up_nothing_and_hurries_nothing() {
     for change in [-5 * HOUR, 5 * HOUR, -24 * 400 * HOUR] {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(NOW);
-        let queue = open(folder.path(), &clock);
-        queue.accept(many(META, 0..2)).await.unwrap();
+        let (_folder, clock, queue) = waiting(2).await;
         let first = key(&queue, META, "0").await;
         let retry = Outcome::Retry { due: NOW.shifted(60_000) };
         queue.settle(META, vec![(first, settled(retry, 1))]).await.unwrap();
@@ -47,10 +55,7 @@ async fn a_clock_that_is_set_while_it_runs_holds_up_nothing_and_hurries_nothing(
 
 #[tokio::test]
 async fn what_was_queued_in_the_future_is_sent_after_a_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::manual(NOW);
-    let queue = open(folder.path(), &clock);
-    queue.accept(many(META, 0..2)).await.unwrap();
+    let (folder, clock, queue) = waiting(2).await;
     let first = key(&queue, META, "0").await;
     let retry = Outcome::Retry { due: NOW.shifted(60_000) };
     queue.settle(META, vec![(first, settled(retry, 1))]).await.unwrap();
@@ -69,10 +74,7 @@ async fn what_was_queued_in_the_future_is_sent_after_a_start() {
 
 #[tokio::test]
 async fn nothing_is_due_later_than_the_longest_delay() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::manual(NOW);
-    let queue = open(folder.path(), &clock);
-    queue.accept(many(META, 0..1)).await.unwrap();
+    let (folder, clock, queue) = waiting(1).await;
     let first = key(&queue, META, "0").await;
     queue.settle(META, vec![(first, settled(Outcome::Retry { due: Timestamp::MAX }, 1))]).await.unwrap();
     assert_eq!(due(&queue, META, NOW.shifted(24 * HOUR - 1)).await, [""; 0]);
@@ -88,10 +90,7 @@ async fn nothing_is_due_later_than_the_longest_delay() {
 async fn nothing_is_too_old_after_a_start_for_a_clock_that_was_set_while_it_ran() {
     for change in [5 * 24 * HOUR, -5 * 24 * HOUR] {
         for works_on in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
-            let clock = Clock::manual(NOW);
-            let queue = open(folder.path(), &clock);
-            queue.accept(many(META, 0..1)).await.unwrap();
+            let (folder, clock, queue) = waiting(1).await;
             let now = NOW.shifted(change);
             clock.correct(now);
             if works_on {
@@ -116,10 +115,7 @@ async fn nothing_is_too_old_after_a_start_for_a_clock_that_was_set_while_it_ran(
 
 #[tokio::test]
 async fn nothing_is_too_old_when_a_clock_that_was_behind_is_set_right_while_it_is_off() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Clock::manual(NOW);
-    let queue = open(folder.path(), &clock);
-    queue.accept(many(META, 0..1)).await.unwrap();
+    let (folder, clock, queue) = waiting(1).await;
     queue.close();
     for hours in [-5 * 24, 1] {
         clock.set(NOW.shifted(hours * HOUR));
