@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -40,12 +41,14 @@ struct Fingerprint {
     event: u64,
 }
 
-/// What is stored stands in two generations: when the young one is full it becomes the old one, and the old one is
+/// What has arrived stands in two generations: when the young one is full it becomes the old one, and the old one is
 /// forgotten. A window so holds between half and all of its capacity, without an order to keep.
 #[derive(Default)]
 struct Shard {
-    /// A few only, as many as there are requests on their way to the disk.
-    pending: HashTable<(Fingerprint, Arc<Outcome>)>,
+    /// Those of them that are on their way to the disk, a few only, and how they fare, if a second copy waits for it.
+    pending: HashTable<(Fingerprint, Option<Arc<Outcome>>)>,
+    /// Each is put here when it arrives, where the look for it has just been, and taken out if it fails: to put it here
+    /// when it is stored was another miss of the cache.
     young: HashTable<Fingerprint>,
     old: HashTable<Fingerprint>,
 }
@@ -92,9 +95,7 @@ pub enum Claim {
 /// The new ids of one request. They are free again when it is dropped without being [settled](Self::settle).
 pub struct Reservation {
     window: RecentEvents,
-    /// Made for the first id.
-    outcome: Option<Arc<Outcome>>,
-    ids: Vec<Fingerprint>,
+    ids: SmallVec<[Fingerprint; 1]>,
     /// How many there may be.
     events: usize,
 }
@@ -109,7 +110,7 @@ impl RecentEvents {
 
     /// A reservation for the ids of one request with so many events, empty at first.
     pub fn reservation(&self, events: usize) -> Reservation {
-        Reservation { window: self.clone(), outcome: None, ids: Vec::new(), events }
+        Reservation { window: self.clone(), ids: SmallVec::new(), events }
     }
 
     fn fingerprint(&self, project: Uuid, event: Uuid) -> Fingerprint {
@@ -127,16 +128,24 @@ impl RecentEvents {
 }
 
 impl Shard {
-    fn is_stored(&self, id: Fingerprint) -> bool {
-        [&self.young, &self.old].iter().any(|stored| stored.find(id.hash, |known| *known == id).is_some())
+    fn is_known(&self, id: Fingerprint) -> bool {
+        [&self.young, &self.old].iter().any(|ids| ids.find(id.hash, |known| *known == id).is_some())
     }
 
-    fn store(&mut self, id: Fingerprint, generation: usize) {
+    fn remember(&mut self, id: Fingerprint, generation: usize) {
         if self.young.len() >= generation {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
         self.young.insert_unique(id.hash, id, |known| known.hash);
+    }
+
+    fn forget(&mut self, id: Fingerprint) {
+        for ids in [&mut self.young, &mut self.old] {
+            if let Ok(known) = ids.find_entry(id.hash, |known| *known == id) {
+                known.remove();
+            }
+        }
     }
 }
 
@@ -145,17 +154,17 @@ impl Reservation {
     pub fn claim(&mut self, project: Uuid, event: Uuid) -> Claim {
         let id = self.window.fingerprint(project, event);
         let mut shard = self.window.shard(id);
-        if let Some((_, outcome)) = shard.pending.find(id.hash, |(pending, _)| *pending == id) {
-            return Claim::Pending(Arc::clone(outcome));
+        if let Some((_, outcome)) = shard.pending.find_mut(id.hash, |(pending, _)| *pending == id) {
+            return Claim::Pending(Arc::clone(outcome.get_or_insert_default()));
         }
-        if shard.is_stored(id) {
+        if shard.is_known(id) {
             return Claim::Stored;
         }
-        let outcome = Arc::clone(self.outcome.get_or_insert_default());
-        shard.pending.insert_unique(id.hash, (id, outcome), |(pending, _)| pending.hash);
+        shard.remember(id, self.window.0.generation);
+        shard.pending.insert_unique(id.hash, (id, None), |(pending, _)| pending.hash);
         drop(shard);
         if self.ids.is_empty() {
-            self.ids = Vec::with_capacity(self.events);
+            self.ids.reserve_exact(self.events);
         }
         self.ids.push(id);
         Claim::Ours
@@ -172,17 +181,18 @@ impl Reservation {
     }
 
     fn decide(&mut self, stored: bool) {
-        let Some(ours) = self.outcome.take() else { return };
         for id in self.ids.drain(..) {
             let mut shard = self.window.shard(id);
-            if let Ok(pending) = shard.pending.find_entry(id.hash, |(pending, _)| *pending == id) {
-                pending.remove();
+            if !stored {
+                shard.forget(id);
             }
-            if stored {
-                shard.store(id, self.window.0.generation);
+            let pending = shard.pending.find_entry(id.hash, |(pending, _)| *pending == id);
+            let outcome = pending.ok().and_then(|pending| pending.remove().0.1);
+            drop(shard);
+            if let Some(outcome) = outcome {
+                outcome.decide(stored);
             }
         }
-        ours.decide(stored);
     }
 }
 

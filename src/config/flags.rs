@@ -267,8 +267,8 @@ pub(super) struct LimitArgs {
     #[arg(long, env = "WEIR_MAX_URL", default_value = "8KiB", value_name = "SIZE", value_parser = parse_size)]
     pub(super) max_url: usize,
 
-    /// Ids of recent events remembered, so that one sent again is dropped at once; about 40 bytes each
-    #[arg(long, env = "WEIR_RECENT_EVENTS", default_value_t = 500_000, value_name = "COUNT")]
+    /// Ids of recent events remembered, so that one sent again is dropped at once; 20 to 40 bytes each
+    #[arg(long, env = "WEIR_RECENT_EVENTS", default_value_t = 450_000, value_name = "COUNT")]
     pub(super) recent_events: u32,
 
     /// Rejected events kept in rejected_events for one project in a minute
