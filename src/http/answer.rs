@@ -6,8 +6,24 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::keep::Begun;
+
 /// An answer with its whole body, so that it goes out with a `Content-Length` in one write.
 pub type Answer = Response<Full<Bytes>>;
+
+/// What a handler has made of a request.
+pub enum Taken {
+    /// Nothing is left to do.
+    Answered(Answer),
+    /// Its events are on their way to the disk, and nothing else of it is needed any more.
+    Begun(Begun),
+}
+
+impl From<Answer> for Taken {
+    fn from(answer: Answer) -> Self {
+        Self::Answered(answer)
+    }
+}
 
 /// An answer whose body is `value` as JSON.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderValue};
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderName, StatusCode};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::task::yield_now;
@@ -31,6 +31,7 @@ use super::cors;
 use super::events::Intake;
 use super::keep;
 use super::rejection::{Form, Rejection};
+use super::routes::Head;
 use crate::api_key::Scope;
 use crate::enrich::{Agent, UserAgents, Visitor, enrich, new_event_id};
 use crate::event::{Source, Timestamp};
@@ -198,15 +199,14 @@ struct Ingested {
 
 impl Intake {
     /// Answers a backend.
-    pub(super) async fn answer_backend(&self, request: Request<RequestBody>) -> Answer {
-        match self.take_backend(request).await {
+    pub(super) async fn answer_backend(&self, head: Head, body: RequestBody) -> Answer {
+        match self.take_backend(head, body).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.told_to(Form::Backends),
         }
     }
 
-    async fn take_backend(&self, request: Request<RequestBody>) -> Result<Answer, Rejection> {
-        let (head, body) = request.into_parts();
+    async fn take_backend(&self, head: Head, mut body: RequestBody) -> Result<Answer, Rejection> {
         let access = self.find_access(&head.headers).await?;
         let standing = match self.rate_limits.api_key(access.key_id, access.requests_per_minute) {
             Ok(standing) => standing,
@@ -235,11 +235,11 @@ impl Intake {
         &self,
         access: &ApiAccess,
         headers: &HeaderMap,
-        body: RequestBody,
+        mut body: RequestBody,
     ) -> Result<Answer, Rejection> {
         let idempotency = Idempotency::of(headers, access.key_id)?;
         let pace = body.pace();
-        let body = self.read(headers, body).await?;
+        let body = self.read(headers, &mut body).await?;
         let received_at = self.clock.now();
         let Decoded { shape, mut events } = decode(&body, &self.limits).inspect_err(count)?;
         if let Some(idempotency) = idempotency {

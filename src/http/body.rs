@@ -4,6 +4,7 @@
 //! closes after the answer, and lingers so that the client sees it; so a handler may refuse early by just
 //! returning.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,12 +82,13 @@ impl RequestBody {
     ///
     /// A `Content-Length` over the limit is refused before a byte is read (nor is `100 Continue` sent), a chunked
     /// body as soon as it exceeds it. A body that came in one piece is not copied.
-    pub async fn collect(mut self, limit: usize) -> Result<Bytes, BodyError> {
+    pub async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         if self.incoming.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge { limit });
         }
         let (pace, allowed) = (self.pace(), self.timeout);
-        let body = pace.within(allowed, self.gather(limit)).await;
+        let gathering = pin!(self.gather(limit));
+        let body = pace.within(allowed, gathering).await;
         let body = body.ok_or(BodyError::TooSlow { limit: allowed })??;
         pace.body_read();
         Ok(body)
@@ -95,7 +97,7 @@ impl RequestBody {
     /// Throws away a small body that has come with its head, so that a request can be refused without looking at it and
     /// its connection stays. Waits for nothing that is still on its way, and gives no leave to a client that by its
     /// headers waits for it: the connection is then closed as ever.
-    pub(super) async fn skip(mut self, headers: &HeaderMap) {
+    pub(super) async fn skip(&mut self, headers: &HeaderMap) {
         if headers.contains_key(EXPECT) || self.incoming.size_hint().lower() > SCRAP {
             return;
         }

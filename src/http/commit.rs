@@ -24,7 +24,7 @@ impl Commit {
     }
 
     /// Returns when the records are durable, and says how many events they hold.
-    pub(super) async fn finish(mut self) -> Result<usize, JournalError> {
+    pub(super) async fn finish(&mut self) -> Result<usize, JournalError> {
         let Some((appending, _)) = &mut self.under_way else { return Ok(0) };
         let result = appending.await;
         if let Some((_, reservation)) = self.under_way.take() {

@@ -10,8 +10,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use http::{Request, StatusCode};
 use serde::Serialize;
 
 use super::answer::{Answer, json};
@@ -20,6 +20,7 @@ use super::cors;
 use super::events::Intake;
 use super::keep::{DURABLE_WITHIN, with_entry};
 use super::rejection::{Form, Rejection};
+use super::routes::Head;
 use crate::api_key::Scope;
 use crate::conversions::queue::{Accepted, Incoming, QueueError};
 use crate::conversions::wire::{self, SentEvent};
@@ -58,15 +59,14 @@ struct Batch<'a> {
 
 impl Intake {
     /// Answers a backend that sends conversions.
-    pub(super) async fn answer_conversions(&self, request: Request<RequestBody>) -> Answer {
-        match self.take_conversions(request).await {
+    pub(super) async fn answer_conversions(&self, head: Head, body: RequestBody) -> Answer {
+        match self.take_conversions(head, body).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.told_to(Form::Conversions),
         }
     }
 
-    async fn take_conversions(&self, request: Request<RequestBody>) -> Result<Answer, Rejection> {
-        let (head, body) = request.into_parts();
+    async fn take_conversions(&self, head: Head, mut body: RequestBody) -> Result<Answer, Rejection> {
         let access = self.find_sender(&head.headers).await?;
         // The contract knows no usual limit for these: a full queue is one.
         let limit = access.requests_per_minute;
@@ -101,10 +101,10 @@ impl Intake {
         &self,
         access: &ApiAccess,
         headers: &HeaderMap,
-        body: RequestBody,
+        mut body: RequestBody,
     ) -> Result<Answer, Rejection> {
         let pace = body.pace();
-        let body = self.read(headers, body).await?;
+        let body = self.read(headers, &mut body).await?;
         let events = wire::read(&body).inspect_err(|error| count_rejected(error.code()))?;
         let mut batch = Batch {
             access,

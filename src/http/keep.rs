@@ -10,9 +10,10 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
+use super::answer::Answer;
 use super::body::RequestBody;
 use super::commit::{Commit, Elsewhere};
-use super::events::Intake;
+use super::events::{Intake, received};
 use super::pace::Pace;
 use super::rejection::Rejection;
 use crate::event::Timestamp;
@@ -57,8 +58,10 @@ pub(super) trait Batch: Sync {
     fn encode_rest(&self, _entry: &mut Entry) {}
 }
 
-/// A batch that was handed to the journal.
-pub(super) struct Begun {
+/// A batch that was handed to the journal: what is left of a request while the disk is at work. What it held before is
+/// freed then, where the next request finds the memory still in the cache: 1.56 instead of 1.69 times the CPU of a server
+/// that stores nothing.
+pub struct Begun {
     commit: Commit,
     elsewhere: Elsewhere,
     events: usize,
@@ -70,19 +73,18 @@ impl Begun {
         self.elsewhere.is_empty()
     }
 
-    /// Returns once the events of a batch that [is not needed](Self::is_alone) are durable.
-    pub(super) async fn finish(self, pace: &Pace) -> Result<(), JournalError> {
-        wait(self.events, self.commit.finish(), pace).await
+    /// Answers a batch that [is not needed](Self::is_alone) once its events are durable.
+    pub(super) async fn answer(&mut self, pace: &Pace) -> Answer {
+        let kept = pace.within(DURABLE_WITHIN, self.commit.finish()).await;
+        match count(self.events, kept) {
+            Ok(()) => received(self.events, Vec::new()),
+            Err(error) => Rejection::from(error).into(),
+        }
     }
 }
 
-/// Waits for so many events, of which `keeping` says how many were written.
-async fn wait(
-    events: usize,
-    keeping: impl Future<Output = Result<usize, JournalError>>,
-    pace: &Pace,
-) -> Result<(), JournalError> {
-    let kept = pace.within(DURABLE_WITHIN, keeping).await;
+/// Counts so many events, if they are durable; `kept` says how many of them were written, `None` that the disk hangs.
+fn count(events: usize, kept: Option<Result<usize, JournalError>>) -> Result<(), JournalError> {
     let written = kept.unwrap_or(Err(JournalError::Failed))?;
     figures().events_accepted.increment(written as u64);
     figures().events_repeated.increment((events - written) as u64);
@@ -91,7 +93,7 @@ async fn wait(
 
 impl Intake {
     /// A request's body, with its `Content-Encoding` undone.
-    pub(super) async fn read(&self, headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Rejection> {
+    pub(super) async fn read(&self, headers: &HeaderMap, body: &mut RequestBody) -> Result<Bytes, Rejection> {
         let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
         let encodings = ContentEncodings::parse(encodings)?;
         let body = body.collect(self.limits.body).await?;
@@ -120,11 +122,13 @@ impl Intake {
         batch: &impl Batch,
         pace: &Pace,
     ) -> Result<(), JournalError> {
-        wait(begun.events, self.keep_all(begun, batch), pace).await
+        let events = begun.events;
+        let kept = pace.within(DURABLE_WITHIN, self.keep_all(begun, batch)).await;
+        count(events, kept)
     }
 
     async fn keep_all(&self, begun: Begun, batch: &impl Batch) -> Result<usize, JournalError> {
-        let Begun { commit, mut elsewhere, .. } = begun;
+        let Begun { mut commit, mut elsewhere, .. } = begun;
         let mut written = commit.finish().await?;
         for _ in 0..ROUNDS {
             let mut failed = Vec::new();
@@ -136,7 +140,7 @@ impl Intake {
             if failed.is_empty() {
                 return Ok(written);
             }
-            let commit;
+            let mut commit;
             (commit, elsewhere) = self.write(batch, Some(&failed));
             written += commit.finish().await?;
         }

@@ -41,17 +41,18 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, json};
+pub use answer::{Answer, Taken, json};
 pub use body::{BodyError, RequestBody};
 pub use demo::{DemoError, DemoPage, DemoRow, Demonstrated, reachable};
 pub use events::Intake;
 pub use forwarding::{
     ALL_INTEGRATIONS, ChangedReport, ConversionsReport, DeadLetterReport, DeadReport, MOST_DISCARDED,
 };
+pub use keep::Begun;
 pub use limits::{
     Limited, MAX_PER_MINUTE, RateLimitSettings, RateLimits, RejectedCap, Standing as LimitStanding,
 };
 pub use listener::{Listener, ListenerSettings};
 pub use operations::{JournalReport, Operated, Operations, Readiness, RetryReport, SegmentReport, Standing};
 pub use rejection::Rejection;
-pub use routes::{Apis, BACKEND_EVENTS, CONVERSIONS, PublicPaths};
+pub use routes::{Apis, BACKEND_EVENTS, CONVERSIONS, Head, PublicPaths};

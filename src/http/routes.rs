@@ -1,10 +1,11 @@
 //! Path and method → API. What is not in the table is 404, or 405 with the methods that are.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use http::{Method, Request};
+use http::Method;
 
-use super::answer::Answer;
+use super::answer::{Answer, Taken};
 use super::body::RequestBody;
 use super::cors;
 use super::rejection::{Form, Rejection};
@@ -16,6 +17,9 @@ pub const BACKEND_EVENTS: &str = "/api/v1/events";
 
 /// Where backends post conversions to.
 pub const CONVERSIONS: &str = "/tracking/ingest";
+
+/// A request without its body. Boxed, since a future that is given one has room for it twice.
+pub type Head = Box<http::request::Parts>;
 
 /// One line of a table: a path, compared byte for byte; a method; what answers it.
 pub(super) type Route<E, P = &'static str> = (P, Method, E);
@@ -50,13 +54,13 @@ impl Default for PublicPaths {
 pub trait Apis: Send + Sync + 'static {
     /// `POST /api/events`, or what stands for its path, from `peer`, the other end of the connection (which may be a
     /// proxy).
-    fn events(&self, request: Request<RequestBody>, peer: SocketAddr) -> impl Future<Output = Answer> + Send;
+    fn events(&self, head: Head, body: RequestBody, peer: SocketAddr) -> impl Future<Output = Taken> + Send;
 
     /// `POST /api/v1/events`.
-    fn backend_events(&self, request: Request<RequestBody>) -> impl Future<Output = Answer> + Send;
+    fn backend_events(&self, head: Head, body: RequestBody) -> impl Future<Output = Answer> + Send;
 
     /// `POST /tracking/ingest`.
-    fn conversions(&self, request: Request<RequestBody>) -> impl Future<Output = Answer> + Send;
+    fn conversions(&self, head: Head, body: RequestBody) -> impl Future<Output = Answer> + Send;
 }
 
 /// The public listener's table, and what stands behind it.
@@ -81,18 +85,19 @@ impl<A: Apis> Routes<A> {
         Self { apis, table }
     }
 
-    /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<RequestBody>, peer: SocketAddr) -> Answer {
-        if request.method() == Method::OPTIONS {
-            return cors::preflight(request.headers());
+    /// Takes a request.
+    pub(super) async fn take(self: Arc<Self>, head: Head, body: RequestBody, peer: SocketAddr) -> Taken {
+        if head.method == Method::OPTIONS {
+            return cors::preflight(&head.headers).into();
         }
-        match find(&self.table, request.method(), request.uri().path()) {
-            Ok(Endpoint::Events) => self.apis.events(request, peer).await,
-            Ok(Endpoint::BackendEvents) => self.apis.backend_events(request).await,
-            Ok(Endpoint::Conversions) => self.apis.conversions(request).await,
-            Ok(Endpoint::Script(lifetime)) => script::answer(request.headers(), lifetime),
-            Err(refusal) => refusal.told_to(form(request.uri().path())),
-        }
+        let answer: Answer = match find(&self.table, &head.method, head.uri.path()) {
+            Ok(Endpoint::Events) => return self.apis.events(head, body, peer).await,
+            Ok(Endpoint::BackendEvents) => Box::pin(self.apis.backend_events(head, body)).await,
+            Ok(Endpoint::Conversions) => Box::pin(self.apis.conversions(head, body)).await,
+            Ok(Endpoint::Script(lifetime)) => script::answer(&head.headers, lifetime),
+            Err(refusal) => refusal.told_to(form(head.uri.path())),
+        };
+        answer.into()
     }
 }
 

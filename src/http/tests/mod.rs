@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::StatusCode;
 use tokio::sync::watch;
 
 use super::*;
@@ -34,31 +34,33 @@ struct Probe {
 }
 
 impl Apis for Probe {
-    async fn events(&self, request: Request<RequestBody>, _peer: SocketAddr) -> Answer {
-        match request.uri().query() {
+    async fn events(&self, head: Head, mut body: RequestBody, _peer: SocketAddr) -> Taken {
+        match head.uri.query() {
             Some("panic") => panic!("as the test asked for"),
             Some("refuse") => {
                 let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-                return Rejection::new(status, "unsupported", "unread").retry_after(PATIENCE).into();
+                let refusal = Rejection::new(status, "unsupported", "unread").retry_after(PATIENCE);
+                return Answer::from(refusal).into();
             }
             Some("wait") => {
                 self.entered.send(()).unwrap();
                 let _ = self.gate.clone().wait_for(|open| *open).await;
             }
-            Some("large") => return json(StatusCode::OK, &"x".repeat(32 * 1024 * 1024)),
+            Some("large") => return json(StatusCode::OK, &"x".repeat(32 * 1024 * 1024)).into(),
             _ => {}
         }
-        match request.into_body().collect(BODY_LIMIT).await {
+        let answer: Answer = match body.collect(BODY_LIMIT).await {
             Ok(body) => json(StatusCode::OK, &serde_json::json!({ "read": body.len() })),
             Err(error) => Rejection::from(error).into(),
-        }
+        };
+        answer.into()
     }
 
-    async fn backend_events(&self, _request: Request<RequestBody>) -> Answer {
+    async fn backend_events(&self, _head: Head, _body: RequestBody) -> Answer {
         json(StatusCode::CREATED, &"a backend's")
     }
 
-    async fn conversions(&self, _request: Request<RequestBody>) -> Answer {
+    async fn conversions(&self, _head: Head, _body: RequestBody) -> Answer {
         json(StatusCode::OK, &"conversions")
     }
 }
