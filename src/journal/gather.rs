@@ -22,9 +22,9 @@ pub(super) struct Waiter {
     pub(super) end: usize,
     pub(super) rows: u32,
     pub(super) received_at: Timestamp,
-    /// Where it waits; `None` if that is no runtime.
-    pub(super) runtime: Option<Handle>,
-    pub(super) answer: Answer,
+    /// Where it waits, by its place among those of the group; `None` if that is no runtime.
+    runtime: Option<usize>,
+    answer: Answer,
 }
 
 type Answer = oneshot::Sender<Result<(), JournalError>>;
@@ -34,6 +34,20 @@ type Answer = oneshot::Sender<Result<(), JournalError>>;
 pub(super) struct Gathered {
     pub(super) bytes: Vec<u8>,
     pub(super) waiters: Vec<Waiter>,
+    /// Where they wait. Noted once for each of them: what counts who holds a runtime goes from core to core.
+    pub(super) runtimes: Vec<Handle>,
+}
+
+impl Gathered {
+    /// The place of the runtime that this is called on.
+    fn runtime(&mut self) -> Option<usize> {
+        let runtime = Handle::try_current().ok()?;
+        let known = self.runtimes.iter().position(|known| known.id() == runtime.id());
+        Some(known.unwrap_or_else(|| {
+            self.runtimes.push(runtime);
+            self.runtimes.len() - 1
+        }))
+    }
 }
 
 #[derive(Default)]
@@ -93,8 +107,8 @@ impl Gather {
         entry: &Entry,
     ) -> Result<oneshot::Receiver<Result<(), JournalError>>, JournalError> {
         let (answer, heard) = oneshot::channel();
-        let runtime = Handle::try_current().ok();
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         if state.closed {
             return Err(JournalError::Closed);
         }
@@ -103,20 +117,22 @@ impl Gather {
             return Err(JournalError::Overloaded);
         }
         gathered.bytes.extend_from_slice(entry.bytes());
+        let runtime = gathered.runtime();
         gathered.waiters.push(Waiter {
             end: gathered.bytes.len(),
             rows: entry.rows(),
             received_at: entry.received_at(),
-            runtime: runtime.clone(),
+            runtime,
             answer,
         });
-        let Some(runtime) = runtime else {
-            self.hand_over(state);
+        let Some(runtime) = runtime.map(|place| &gathered.runtimes[place]) else {
+            self.hand_over(guard);
             return Ok(heard);
         };
         if !state.gathering.contains(&runtime.id()) {
+            let runtime = runtime.clone();
             state.gathering.push(runtime.id());
-            drop(state);
+            drop(guard);
             let turn = Turn { gather: Arc::clone(self), runtime: runtime.id() };
             // On a single-threaded runtime it runs after everything that is ready now; on another one sooner.
             runtime.spawn(turn.last());
@@ -135,6 +151,7 @@ impl Gather {
         spare.bytes.clear();
         spare.bytes.shrink_to(KEPT_CAPACITY);
         spare.waiters.clear();
+        spare.runtimes.clear();
         let mut state = self.state();
         if !state.ready && !state.closed && !state.nudged {
             state = match patience {
@@ -214,27 +231,26 @@ impl Drop for Turn {
     }
 }
 
-/// Answers a group: each runtime by one task, which wakes it once for all that wait there, where a wake-up from
-/// another thread is a system call.
-pub(super) fn answer(group: Vec<Waiter>, result: Result<(), JournalError>) {
-    let mut by_runtime: Vec<(Option<Handle>, Vec<Answer>)> = Vec::new();
-    for waiter in group {
-        let id = waiter.runtime.as_ref().map(Handle::id);
-        match by_runtime.iter_mut().find(|(runtime, _)| runtime.as_ref().map(Handle::id) == id) {
-            Some((_, answers)) => answers.push(waiter.answer),
-            None => by_runtime.push((waiter.runtime, vec![waiter.answer])),
+/// Answers some of a group: each of its runtimes by one task, which wakes it once for all that wait there, where a
+/// wake-up from another thread is a system call.
+pub(super) fn answer(waiters: Vec<Waiter>, runtimes: &[Handle], result: Result<(), JournalError>) {
+    let mut by_runtime: Vec<Vec<Answer>> = runtimes.iter().map(|_| Vec::new()).collect();
+    let mut nowhere = Vec::new();
+    for waiter in waiters {
+        let answers = waiter.runtime.map_or(&mut nowhere, |place| &mut by_runtime[place]);
+        answers.push(waiter.answer);
+    }
+    send(nowhere, result);
+    for (runtime, answers) in runtimes.iter().zip(by_runtime) {
+        if !answers.is_empty() {
+            runtime.spawn(async move { send(answers, result) });
         }
     }
-    for (runtime, answers) in by_runtime {
-        let send = move || {
-            for answer in answers {
-                // Whoever has gone away needs no answer.
-                let _ = answer.send(result);
-            }
-        };
-        match runtime {
-            Some(runtime) => drop(runtime.spawn(async move { send() })),
-            None => send(),
-        }
+}
+
+fn send(answers: Vec<Answer>, result: Result<(), JournalError>) {
+    for answer in answers {
+        // Whoever has gone away needs no answer.
+        let _ = answer.send(result);
     }
 }

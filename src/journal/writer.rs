@@ -166,7 +166,7 @@ impl Writer {
                 }
                 Err(error) => Err(self.fail(&error)),
             };
-            gather::answer(run, answer);
+            gather::answer(run, &gathered.runtimes, answer);
             start = end;
         }
     }
