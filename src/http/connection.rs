@@ -17,7 +17,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -92,7 +92,7 @@ fn service<A: Apis>(
     body_timeout: Duration,
 ) -> impl HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send> + Send {
     hyper::service::service_fn(move |request: Request<Incoming>| {
-        let started = Instant::now();
+        let started = pace.look();
         let (head, incoming) = request.into_parts();
         let origin = head.headers.get(ORIGIN).cloned();
         let form = form(head.uri.path());
@@ -117,7 +117,7 @@ fn service<A: Apis>(
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             figures().requests.count(answer.status().as_u16());
-            figures().request_seconds.record(started.elapsed());
+            figures().request_seconds.record(pace.look().saturating_sub(started));
             pace.answered();
             Ok::<_, Infallible>(answer)
         }

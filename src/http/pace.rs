@@ -39,8 +39,7 @@ impl Due {
     }
 
     fn set(&self, time: Duration) {
-        let time = u64::try_from(time.as_millis()).unwrap_or(NEVER);
-        self.0.store(time.min(FROM_NOW / 2) | FROM_NOW, Ordering::Relaxed);
+        self.0.store(in_millis(time).min(FROM_NOW / 2) | FROM_NOW, Ordering::Relaxed);
     }
 
     fn clear(&self) {
@@ -70,6 +69,8 @@ impl Due {
 /// atomics only satisfy `Sync`.
 pub(super) struct Pace {
     opened: Instant,
+    /// When a request last [looked at the clock](Self::look), in milliseconds, until the timer has made use of it.
+    looked: AtomicU64,
     /// What the client owes us. Nothing while it is our turn.
     deadline: Due,
     /// The end of the request being served, if it takes [too long](Self::within).
@@ -86,6 +87,7 @@ impl Pace {
     pub(super) fn new(header_timeout: Duration, idle_timeout: Duration) -> Self {
         let pace = Self {
             opened: Instant::now(),
+            looked: AtomicU64::new(NEVER),
             deadline: Due::never(),
             patience: Due::never(),
             idle: AtomicBool::new(false),
@@ -148,10 +150,27 @@ impl Pace {
         .await
     }
 
+    /// The time since the connection was opened. The timer, whose turn is next, need not look at the clock again.
+    pub(super) fn look(&self) -> Duration {
+        let now = self.opened.elapsed();
+        self.looked.store(in_millis(now), Ordering::Relaxed);
+        now
+    }
+
     /// Milliseconds since the connection was opened.
     fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
+        match self.looked.load(Ordering::Relaxed) {
+            NEVER => in_millis(self.opened.elapsed()),
+            looked => {
+                self.looked.store(NEVER, Ordering::Relaxed);
+                looked
+            }
+        }
     }
+}
+
+fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER)
 }
 
 /// A request that waits; when it is dropped, nobody does any more.
@@ -165,7 +184,7 @@ impl Drop for Patient<'_> {
 
 /// Resolves when the client has missed its deadline. To be polled after whatever serves the connection.
 pub(super) async fn overdue(pace: &Pace) {
-    let look_again = u64::try_from(pace.idle_timeout.as_millis()).unwrap_or(NEVER).max(1);
+    let look_again = in_millis(pace.idle_timeout).max(1);
     let mut set = 0;
     let mut timer = pin!(sleep_until(pace.opened));
     let mut waker = LastWaker::default();
