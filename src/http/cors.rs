@@ -47,14 +47,17 @@ pub(super) fn origin(request: &HeaderMap) -> Option<&str> {
 /// Lets the page at `origin`, which may be `null`, read an answer, when it may come back, and how it stands with its
 /// limits. An answer to every page stays as it is.
 pub(super) fn allow(answer: &mut HeaderMap, origin: Option<HeaderValue>) {
-    match (answer.get(ACCESS_CONTROL_ALLOW_ORIGIN), origin) {
-        (Some(allowed), _) if allowed == EVERYONE => return,
-        (_, Some(origin)) => drop(answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin)),
-        (Some(_), None) => drop(answer.remove(ACCESS_CONTROL_ALLOW_ORIGIN)),
-        (None, None) => {}
-    }
-    if answer.contains_key(ACCESS_CONTROL_ALLOW_CREDENTIALS) {
+    if let Some(allowed) = answer.get_mut(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        // It has all the others too.
+        match origin {
+            _ if *allowed == EVERYONE => {}
+            Some(origin) => *allowed = origin,
+            None => drop(answer.remove(ACCESS_CONTROL_ALLOW_ORIGIN)),
+        }
         return;
+    }
+    if let Some(origin) = origin {
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

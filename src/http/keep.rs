@@ -87,7 +87,9 @@ impl Begun {
 fn count(events: usize, kept: Option<Result<usize, JournalError>>) -> Result<(), JournalError> {
     let written = kept.unwrap_or(Err(JournalError::Failed))?;
     figures().events_accepted.increment(written as u64);
-    figures().events_repeated.increment((events - written) as u64);
+    if events > written {
+        figures().events_repeated.increment((events - written) as u64);
+    }
     Ok(())
 }
 

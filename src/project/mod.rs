@@ -59,15 +59,15 @@ pub struct Project {
 }
 
 impl Project {
-    /// Whether the project takes a request with this `Origin` header.
+    /// Whether the project takes a request with this `Origin` header, which is looked at where the project has a list.
     ///
     /// # Errors
     /// [`ProjectError::Disabled`] and [`ProjectError::OriginNotAllowed`].
-    pub fn admit(&self, origin: Option<&str>) -> Result<(), ProjectError> {
+    pub fn admit<'a>(&self, origin: impl FnOnce() -> Option<&'a str>) -> Result<(), ProjectError> {
         if !self.enabled {
             return Err(ProjectError::Disabled);
         }
-        if !self.origins.allow(origin) {
+        if !self.origins.is_empty() && !self.origins.allow(origin()) {
             return Err(ProjectError::OriginNotAllowed);
         }
         Ok(())

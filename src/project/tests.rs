@@ -384,9 +384,9 @@ fn callers_are_answered_when_the_runtime_of_the_task_is_gone() {
 fn a_disabled_project_and_a_foreign_page_are_turned_away() {
     let origins = AllowedOrigins::stored(vec!["https://example.com".into()]);
     let open = Project { origins, ..project("pk_a") };
-    assert_eq!(open.admit(Some("https://example.com")), Ok(()));
-    assert_eq!(open.admit(None), Ok(()));
-    assert_eq!(open.admit(Some("null")), Err(ProjectError::OriginNotAllowed));
+    assert_eq!(open.admit(|| Some("https://example.com")), Ok(()));
+    assert_eq!(open.admit(|| None), Ok(()));
+    assert_eq!(open.admit(|| Some("null")), Err(ProjectError::OriginNotAllowed));
     let closed = Project { enabled: false, ..open };
-    assert_eq!(closed.admit(Some("https://example.com")), Err(ProjectError::Disabled));
+    assert_eq!(closed.admit(|| Some("https://example.com")), Err(ProjectError::Disabled));
 }
