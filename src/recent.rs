@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -42,13 +43,14 @@ struct Fingerprint {
 }
 
 /// What has arrived stands in two generations: when the young one is full it becomes the old one, and the old one is
-/// forgotten. A window so holds between half and all of its capacity, without an order to keep.
+/// forgotten. A window so remembers between half and all of its capacity of what has arrived last, those that failed
+/// among them, without an order to keep.
 #[derive(Default)]
 struct Shard {
     /// Those of them that are on their way to the disk, a few only, and how they fare, if a second copy waits for it.
     pending: HashTable<(Fingerprint, Option<Arc<Outcome>>)>,
     /// Each is put here when it arrives, where the look for it has just been, and taken out if it fails: to put it here
-    /// when it is stored was another miss of the cache.
+    /// when it is stored was another miss of the cache, and with what else there was to do 640 instructions a request.
     young: HashTable<Fingerprint>,
     old: HashTable<Fingerprint>,
 }
@@ -128,16 +130,28 @@ impl RecentEvents {
 }
 
 impl Shard {
-    fn is_known(&self, id: Fingerprint) -> bool {
-        [&self.young, &self.old].iter().any(|ids| ids.find(id.hash, |known| *known == id).is_some())
-    }
-
-    fn remember(&mut self, id: Fingerprint, generation: usize) {
-        if self.young.len() >= generation {
+    /// Remembers an id that is new.
+    fn claim(&mut self, id: Fingerprint, generation: usize) -> Claim {
+        let pending = match self.pending.entry(id.hash, |(known, _)| *known == id, |(known, _)| known.hash) {
+            Entry::Vacant(place) => place,
+            Entry::Occupied(first) => {
+                let outcome = &mut first.into_mut().1;
+                return Claim::Pending(Arc::clone(outcome.get_or_insert_default()));
+            }
+        };
+        if self.old.find(id.hash, |known| *known == id).is_some() {
+            return Claim::Stored;
+        }
+        if self.young.len() >= generation && self.young.find(id.hash, |known| *known == id).is_none() {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.insert_unique(id.hash, id, |known| known.hash);
+        let Entry::Vacant(young) = self.young.entry(id.hash, |known| *known == id, |known| known.hash) else {
+            return Claim::Stored;
+        };
+        young.insert(id);
+        pending.insert((id, None));
+        Claim::Ours
     }
 
     fn forget(&mut self, id: Fingerprint) {
@@ -153,21 +167,14 @@ impl Reservation {
     /// Asks for an event's id, and reserves it if it is new.
     pub fn claim(&mut self, project: Uuid, event: Uuid) -> Claim {
         let id = self.window.fingerprint(project, event);
-        let mut shard = self.window.shard(id);
-        if let Some((_, outcome)) = shard.pending.find_mut(id.hash, |(pending, _)| *pending == id) {
-            return Claim::Pending(Arc::clone(outcome.get_or_insert_default()));
+        let claim = self.window.shard(id).claim(id, self.window.0.generation);
+        if matches!(claim, Claim::Ours) {
+            if self.ids.is_empty() {
+                self.ids.reserve_exact(self.events);
+            }
+            self.ids.push(id);
         }
-        if shard.is_known(id) {
-            return Claim::Stored;
-        }
-        shard.remember(id, self.window.0.generation);
-        shard.pending.insert_unique(id.hash, (id, None), |(pending, _)| pending.hash);
-        drop(shard);
-        if self.ids.is_empty() {
-            self.ids.reserve_exact(self.events);
-        }
-        self.ids.push(id);
-        Claim::Ours
+        claim
     }
 
     /// Whether no id was reserved.
@@ -247,6 +254,76 @@ mod tests {
             }
             assert!(!outcome.is_stored().await);
             assert!(matches!(claim(&window, 7).0, Claim::Ours));
+        }
+    }
+
+    /// Claims other events until all tables have changed places so often.
+    fn turn(window: &RecentEvents, times: usize) {
+        for event in 0..times * 200 {
+            claim(window, 1_000 + event as u128).1.settle(true);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_window_has_forgotten_while_it_was_pending_is_pending_still() {
+        for (turns, stored) in [(1, false), (1, true), (2, false), (2, true)] {
+            let window = RecentEvents::new(SHARDS * 2);
+            let (_, reservation) = claim(&window, 7);
+            turn(&window, turns);
+            let (Claim::Pending(outcome), _) = claim(&window, 7) else { panic!("{turns}: it is pending") };
+            reservation.settle(stored);
+            assert_eq!(outcome.is_stored().await, stored, "{turns}");
+            if !stored {
+                assert!(matches!(claim(&window, 7).0, Claim::Ours), "{turns}: it is free again");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_frees_an_id_in_both_generations() {
+        let window = RecentEvents::new(SHARDS * 2);
+        let (_, reservation) = claim(&window, 7);
+        let id = window.fingerprint(PROJECT, Uuid::from_u128(7));
+        let holds = || window.shard(id).old.find(id.hash, |known| *known == id).is_some();
+        let others = (1_000..).take_while(|event| {
+            claim(&window, *event).1.settle(true);
+            !holds()
+        });
+        assert!(others.take(10_000).count() < 10_000, "it became old");
+        reservation.settle(false);
+        assert!(matches!(claim(&window, 7).0, Claim::Ours));
+    }
+
+    #[test]
+    fn a_copy_of_an_old_event_pushes_nothing_out() {
+        let window = RecentEvents::new(SHARDS * 2);
+        claim(&window, 7).1.settle(true);
+        let id = window.fingerprint(PROJECT, Uuid::from_u128(7));
+        let mut others = 1_000..11_000;
+        // Each generation has one id: the next one in this shard would push it out.
+        while window.shard(id).old.is_empty() {
+            claim(&window, others.next().expect("it became old")).1.settle(true);
+        }
+        for _ in 0..3 {
+            assert!(matches!(claim(&window, 7).0, Claim::Stored));
+        }
+    }
+
+    #[tokio::test]
+    async fn each_event_of_a_request_tells_those_who_wait_for_it() {
+        let window = RecentEvents::new(1_000);
+        let mut reservation = window.reservation(2);
+        let waiting: Vec<_> = [7, 8]
+            .map(|event| {
+                assert!(matches!(reservation.claim(PROJECT, Uuid::from_u128(event)), Claim::Ours));
+                let (Claim::Pending(outcome), _) = claim(&window, event) else { panic!("it is pending") };
+                tokio::spawn(async move { outcome.is_stored().await })
+            })
+            .into_iter()
+            .collect();
+        reservation.settle(true);
+        for told in waiting {
+            assert!(told.await.unwrap());
         }
     }
 
