@@ -72,14 +72,17 @@ fn network(entry: &str) -> Result<IpNet, TrustedProxyError> {
 /// The address of the client behind `peer`. `forwarded_for` are the values of all `X-Forwarded-For` headers in
 /// the order they came; they count only if `peer` is a trusted proxy. An entry that is no address ends the
 /// reading: the client is then the hop before it, the last one that is vouched for.
-pub fn client_address(
-    peer: IpAddr,
-    forwarded_for: impl DoubleEndedIterator<Item = impl AsRef<[u8]>>,
-    trusted: &TrustedProxies,
-) -> IpAddr {
+pub fn client_address<I>(peer: IpAddr, forwarded_for: impl FnOnce() -> I, trusted: &TrustedProxies) -> IpAddr
+where
+    I: DoubleEndedIterator<Item: AsRef<[u8]>>,
+{
     let mut client = peer.to_canonical();
+    // To look for the headers of a client that may not send them took 400 instructions.
+    if !trusted.contains(client) {
+        return client;
+    }
     let mut hops = HOPS;
-    for value in forwarded_for.rev() {
+    for value in forwarded_for().rev() {
         for entry in value.as_ref().rsplit(|byte| *byte == b',') {
             if hops == 0 || !trusted.contains(client) {
                 return client;
@@ -242,12 +245,12 @@ mod tests {
             ("10.0.0.1", &[&long], "10.0.0.9"),
         ];
         for (peer, values, expected) in cases {
-            let client = client_address(ip(peer), values.iter(), &trusted);
+            let client = client_address(ip(peer), || values.iter(), &trusted);
             assert_eq!(client, ip(expected), "{values:?} from {peer}");
         }
-        assert_eq!(client_address(ip("::ffff:1.2.3.4"), ["6.6.6.6"].iter(), &trusted), ip("1.2.3.4"));
+        assert_eq!(client_address(ip("::ffff:1.2.3.4"), || ["6.6.6.6"].iter(), &trusted), ip("1.2.3.4"));
         assert_eq!(
-            client_address(ip("10.0.0.1"), ["6.6.6.6"].iter(), &TrustedProxies::default()),
+            client_address(ip("10.0.0.1"), || ["6.6.6.6"].iter(), &TrustedProxies::default()),
             ip("10.0.0.1")
         );
     }
@@ -295,7 +298,7 @@ mod tests {
         #[test]
         fn no_header_makes_it_panic(peer: IpAddr, values: Vec<Vec<u8>>, all: bool) {
             let trusted = TrustedProxies::parse(if all { &["0.0.0.0/0", "::/0"] } else { &["::/1", "10.0.0.0/8"] });
-            client_address(peer, values.iter(), &trusted.unwrap());
+            client_address(peer, || values.iter(), &trusted.unwrap());
         }
 
         #[test]
@@ -303,7 +306,7 @@ mod tests {
             let trusted = TrustedProxies::parse(&["10.0.0.0/8"]).unwrap();
             prop_assume!(!trusted.contains(client));
             let values = [forged, format!("{client}, 10.1.1.1")];
-            prop_assert_eq!(client_address(ip("10.0.0.1"), values.iter(), &trusted), client.to_canonical());
+            prop_assert_eq!(client_address(ip("10.0.0.1"), || values.iter(), &trusted), client.to_canonical());
         }
 
         #[test]
