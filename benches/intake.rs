@@ -110,7 +110,7 @@ impl Intake {
 
     /// The visitor whose browser is known.
     pub fn visitor(&self) -> Visitor<'static> {
-        let client = client_address(PEER, std::iter::empty::<&[u8]>(), &self.trusted_proxies);
+        let client = client_address(PEER, std::iter::empty::<&[u8]>, &self.trusted_proxies);
         Visitor::new(client, AddressMode::Truncated, CHROME, &self.agents)
     }
 

@@ -81,7 +81,7 @@ impl RequestBody {
     /// The whole body, at most `limit` bytes as they travel, within the listener's body timeout.
     ///
     /// A `Content-Length` over the limit is refused before a byte is read (nor is `100 Continue` sent), a chunked
-    /// body as soon as it exceeds it. A body that came in one piece is not copied.
+    /// body as soon as it exceeds it. A body that came in one piece is not copied. What was read once is gone.
     pub async fn collect(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         if self.incoming.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge { limit });

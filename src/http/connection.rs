@@ -1,8 +1,8 @@
 //! One client's connection, from its first byte to the last one that is thrown away.
 //!
 //! hyper reads and writes; around each request stand, from the outside in: the figures, CORS, the net that catches
-//! panics, the routes. They are a few lines here and no layers of a framework: boxing bodies and copying futures from
-//! layer to layer took more time than their work. What hyper leaves to us is the end:
+//! panics, the wait for the disk, the routes. They are a few lines here and no layers of a framework: boxing bodies and
+//! copying futures from layer to layer took more time than their work. What hyper leaves to us is the end:
 //!
 //! - A head that came too slowly is answered 408 instead of being cut off.
 //! - An answer given while the client is still sending says `Connection: close`, our half of the connection is
@@ -36,11 +36,11 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Taken};
 use super::body::RequestBody;
-use super::cors;
 use super::listener::{ListenerSettings, raised};
 use super::pace::{LastWaker, Pace, PacedSocket, overdue};
 use super::rejection::{Form, Rejection};
 use super::routes::{Apis, Routes, form};
+use super::{cors, events};
 use crate::metrics::figures;
 
 /// The largest head; what hyper buffers of a body at a time is bounded by it as well.
@@ -64,8 +64,6 @@ pub(super) async fn serve<A: Apis>(
         .header_read_timeout(None)
         // A client that has closed its half after the request (`nc -N`) still waits for the answer.
         .half_close(true)
-        // An answer is copied behind its head: to write both from where they are took 600 instructions more.
-        .writev(false)
         .max_buf_size(MAX_HEAD)
         .serve_connection(socket, service);
     let end = run(&mut connection, &pace, stop).await;
@@ -108,7 +106,7 @@ fn service<A: Apis>(
                     Taken::Answered(answer) => return answer,
                     Taken::Begun(begun) => begun,
                 };
-                begun.answer(&pace).await
+                events::answer_begun(&mut begun, &pace).await
             };
             let answer = AssertUnwindSafe(answer).catch_unwind().await;
             let mut answer = answer.unwrap_or_else(|panic| refusal_of_panic(panic).told_to(form));

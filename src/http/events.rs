@@ -18,8 +18,9 @@ use uuid::Uuid;
 use super::answer::{Answer, Taken, json, text};
 use super::body::RequestBody;
 use super::cors;
-use super::keep::{self, DURABLE_WITHIN, with_entry};
+use super::keep::{self, Begun, DURABLE_WITHIN, with_entry};
 use super::limits::{Limited, RateLimits, RejectedCap};
+use super::pace::Pace;
 use super::rejection::Rejection;
 use super::routes::{Apis, Head};
 use crate::clock::Clock;
@@ -70,7 +71,7 @@ struct Received<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct RejectedEvent<'a> {
+struct RejectedEvent<'a> {
     index: usize,
     field: &'a str,
     message: &'a str,
@@ -149,7 +150,8 @@ impl Intake {
     async fn take(&self, head: Head, mut body: RequestBody, peer: IpAddr) -> Result<Taken, Rejection> {
         let headers = &head.headers;
         if let Err(limited) = self.rate_limits.address(|| self.client(headers, peer)) {
-            // Boxed is what few requests come to: all of them have room for the rest.
+            // What few requests come to is boxed, since all of them have room for the rest: with this, the other ones and
+            // the boxed head it is 880 bytes instead of 3,600.
             Box::pin(body.skip(headers)).await;
             return Err(limited.into());
         }
@@ -191,7 +193,7 @@ impl Intake {
             field: rejected.field,
             message: &rejected.message,
         });
-        Ok(received(decoded.events.len(), rejected.collect()).into())
+        Ok(answer(decoded.events.len(), rejected.collect()).into())
     }
 
     async fn find_project(&self, key: &str, headers: &HeaderMap) -> Result<Uuid, Rejection> {
@@ -205,11 +207,7 @@ impl Intake {
     }
 
     fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
-        // To look for the header of a client that may not send it took 400 instructions.
-        if !self.trusted_proxies.contains(peer) {
-            return peer.to_canonical();
-        }
-        let hops = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        let hops = || headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
         client_address(peer, hops, &self.trusted_proxies)
     }
 
@@ -265,8 +263,15 @@ fn admit(project: &Project, headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(project.admit(|| cors::origin(headers))?)
 }
 
-/// The answer to a batch that was received.
-pub(super) fn received(received: usize, rejected: Vec<RejectedEvent<'_>>) -> Answer {
+/// Answers a batch of which nothing was rejected, once it is durable.
+pub(super) async fn answer_begun(begun: &mut Begun, pace: &Pace) -> Answer {
+    match begun.finish(pace).await {
+        Ok(received) => answer(received, Vec::new()),
+        Err(error) => Rejection::from(error).into(),
+    }
+}
+
+fn answer(received: usize, rejected: Vec<RejectedEvent<'_>>) -> Answer {
     if received == 1 && rejected.is_empty() {
         return RECEIVED_ONE.clone();
     }

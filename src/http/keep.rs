@@ -10,10 +10,9 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
-use super::answer::Answer;
 use super::body::RequestBody;
 use super::commit::{Commit, Elsewhere};
-use super::events::{Intake, received};
+use super::events::Intake;
 use super::pace::Pace;
 use super::rejection::Rejection;
 use crate::event::Timestamp;
@@ -58,9 +57,9 @@ pub(super) trait Batch: Sync {
     fn encode_rest(&self, _entry: &mut Entry) {}
 }
 
-/// A batch that was handed to the journal: what is left of a request while the disk is at work. What it held before is
-/// freed then, where the next request finds the memory still in the cache: 1.56 instead of 1.69 times the CPU of a server
-/// that stores nothing.
+/// A batch that was handed to the journal. What its request held before can be freed then, where the next request finds
+/// the memory still in the cache: 1.53 instead of 1.78 times the CPU of a server that stores nothing. Once dropped, its
+/// events are written all the same.
 pub struct Begun {
     commit: Commit,
     elsewhere: Elsewhere,
@@ -73,13 +72,11 @@ impl Begun {
         self.elsewhere.is_empty()
     }
 
-    /// Answers a batch that [is not needed](Self::is_alone) once its events are durable.
-    pub(super) async fn answer(&mut self, pace: &Pace) -> Answer {
+    /// Returns once the events of a batch that [is not needed](Self::is_alone) are durable, and says how many they are.
+    pub(super) async fn finish(&mut self, pace: &Pace) -> Result<usize, JournalError> {
         let kept = pace.within(DURABLE_WITHIN, self.commit.finish()).await;
-        match count(self.events, kept) {
-            Ok(()) => received(self.events, Vec::new()),
-            Err(error) => Rejection::from(error).into(),
-        }
+        count(self.events, kept)?;
+        Ok(self.events)
     }
 }
 
@@ -87,6 +84,7 @@ impl Begun {
 fn count(events: usize, kept: Option<Result<usize, JournalError>>) -> Result<(), JournalError> {
     let written = kept.unwrap_or(Err(JournalError::Failed))?;
     figures().events_accepted.increment(written as u64);
+    // Hardly ever: a counter is touched for nothing else.
     if events > written {
         figures().events_repeated.increment((events - written) as u64);
     }

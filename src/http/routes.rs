@@ -18,7 +18,7 @@ pub const BACKEND_EVENTS: &str = "/api/v1/events";
 /// Where backends post conversions to.
 pub const CONVERSIONS: &str = "/tracking/ingest";
 
-/// A request without its body. Boxed, since a future that is given one has room for it twice.
+/// A request without its body. Boxed, since a future that is given one has room for its 224 bytes twice.
 pub type Head = Box<http::request::Parts>;
 
 /// One line of a table: a path, compared byte for byte; a method; what answers it.
@@ -50,7 +50,8 @@ impl Default for PublicPaths {
 /// The APIs behind the public listener, one function each.
 ///
 /// A handler is dropped at its next `await` when its client goes away, and a panic in it is answered 500. One that
-/// refuses before it has read the body just returns: the connection sees to it that the client gets the answer.
+/// refuses before it has read the body just returns: the connection sees to it that the client gets the answer. Pages'
+/// events, which are most of what comes, may leave the wait for the disk to the connection.
 pub trait Apis: Send + Sync + 'static {
     /// `POST /api/events`, or what stands for its path, from `peer`, the other end of the connection (which may be a
     /// proxy).

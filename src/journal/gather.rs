@@ -34,7 +34,8 @@ type Answer = oneshot::Sender<Result<(), JournalError>>;
 pub(super) struct Gathered {
     pub(super) bytes: Vec<u8>,
     pub(super) waiters: Vec<Waiter>,
-    /// Where they wait. Noted once for each of them: what counts who holds a runtime goes from core to core.
+    /// Where they wait. Noted once for each of them: to hold a runtime takes an atomic that listener and journal both
+    /// change, two of them a request when each held its own.
     pub(super) runtimes: Vec<Handle>,
 }
 

@@ -67,7 +67,7 @@ impl Project {
         if !self.enabled {
             return Err(ProjectError::Disabled);
         }
-        if !self.origins.is_empty() && !self.origins.allow(origin()) {
+        if !self.origins.allow_any() && !self.origins.allow(origin()) {
             return Err(ProjectError::OriginNotAllowed);
         }
         Ok(())

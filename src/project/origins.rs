@@ -80,15 +80,15 @@ impl AllowedOrigins {
         Self { entries: list.into_iter().map(entry).collect() }
     }
 
-    /// Whether any page may send.
-    pub fn is_empty(&self) -> bool {
+    /// Whether every page may pass, whatever its `Origin`.
+    pub fn allow_any(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Whether a request with this `Origin` header may pass; one without the header always does.
     pub fn allow(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
-        if self.is_empty() {
+        if self.allow_any() {
             return true;
         }
         // What browsers send is nearly always written just like the entry; taking it apart costs 1,100 instructions.
