@@ -139,9 +139,10 @@ fn a_bomb_is_refused_in_bounded_memory() {
             }
         });
     }
-    // Each of the two threads may hold 5 MiB, half of that from before it grew, and a window.
+    // Each of the two threads may hold 5 MiB, half of that from before it grew, and a window of 8; and the allocator keeps
+    // for 10 ms what it is given back. Two bombs inflated would be 72.
     let grown = (collector.peak_memory() - before) / 1024;
-    findings.holds(format!("memory grew by {grown} KiB"), grown < 32 * 1024);
+    findings.holds(format!("memory grew by {grown} KiB"), grown < 48 * 1024);
     findings.check("after", collector.post(body("after")).gist(), OK);
     findings.report();
 }
